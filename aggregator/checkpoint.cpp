@@ -1,0 +1,227 @@
+#include "aggregator/checkpoint.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+
+#include <cereal/archives/portable_binary.hpp>
+#include <cereal/types/array.hpp>
+#include <cereal/types/optional.hpp>
+#include <cereal/types/string.hpp>
+#include <cereal/types/vector.hpp>
+
+namespace dither {
+
+// The body's fields in order, one function a type. A later version appends fields to serialize_body, behind its number;
+// the other types never change.
+
+template <typename Archive>
+void save(Archive& archive, const Shape& shape) {
+    archive(static_cast<std::uint8_t>(shape.rank()));
+    for (int axis = 0; axis < shape.rank(); ++axis)
+        archive(shape[axis]);
+}
+
+template <typename Archive>
+void load(Archive& archive, Shape& shape) {
+    std::uint8_t rank = 0;
+    archive(rank);
+    std::array<std::int64_t, Shape::kMaxRank> extents{};
+    if (rank > extents.size())
+        throw FormatError(fmt::format("a shape of rank {}", rank));
+    for (int axis = 0; axis < rank; ++axis)
+        archive(extents[static_cast<std::size_t>(axis)]);
+    const std::array<Shape, Shape::kMaxRank + 1> of_rank{Shape{}, Shape{extents[0]}, Shape{extents[0], extents[1]},
+                                                         Shape{extents[0], extents[1], extents[2]},
+                                                         Shape{extents[0], extents[1], extents[2], extents[3]}};
+    shape = of_rank[rank];
+}
+
+template <typename Archive>
+void save(Archive& archive, const TensorSpec& spec) {
+    archive(spec.name, spec.shape, std::uint64_t{spec.offset});
+}
+
+template <typename Archive>
+void load(Archive& archive, TensorSpec& spec) {
+    std::uint64_t offset = 0;
+    archive(spec.name, spec.shape, offset);
+    spec.offset = offset;
+}
+
+template <typename Archive>
+void save(Archive& archive, const LayerSpec& spec) {
+    archive(spec.name, std::uint64_t{spec.offset}, std::uint64_t{spec.count}, spec.tensors, spec.macs);
+}
+
+template <typename Archive>
+void load(Archive& archive, LayerSpec& spec) {
+    std::uint64_t offset = 0;
+    std::uint64_t count = 0;
+    archive(spec.name, offset, count, spec.tensors, spec.macs);
+    spec.offset = offset;
+    spec.count = count;
+}
+
+template <typename Archive>
+void save(Archive& archive, const Schema& schema) {
+    archive(std::vector<LayerSpec>(schema.layers().begin(), schema.layers().end()));
+}
+
+template <typename Archive>
+void load(Archive& archive, Schema& schema) {
+    std::vector<LayerSpec> layers;
+    archive(layers);
+    schema = Schema(std::move(layers));
+}
+
+template <typename Archive>
+void save(Archive& archive, const LayerBits& bits) {
+    for (const Phase phase : kPhases)
+        archive(static_cast<std::int32_t>(bits[phase]));
+}
+
+template <typename Archive>
+void load(Archive& archive, LayerBits& bits) {
+    for (const Phase phase : kPhases) {
+        std::int32_t width = 0;
+        archive(width);
+        bits[phase] = width;
+    }
+}
+
+template <typename Archive>
+void serialize(Archive& archive, PrecisionPlan& plan) {
+    archive(plan.layers);
+}
+
+template <typename Archive>
+void serialize(Archive& archive, BitOps& ops) {
+    archive(ops.training, ops.optimizer, ops.training_fp32, ops.optimizer_fp32);
+}
+
+template <typename Archive>
+void serialize(Archive& archive, RunTotals& totals) {
+    archive(totals.rounds, totals.samples, totals.seconds, totals.bytes_up, totals.bytes_down, totals.coordinates_up,
+            totals.coordinates_down, totals.bit_ops, totals.final_accuracy, totals.final_loss, totals.best_accuracy);
+}
+
+namespace {
+
+constexpr std::string_view kMagic = "DITHMDL1";
+constexpr std::uint32_t kVersion = 1;
+constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
+constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
+
+/// `Body` is Checkpoint, const when written.
+template <typename Archive, typename Body>
+void serialize_body(Archive& archive, Body& c) {
+    archive(c.job, c.job_identity, c.round, c.schema, c.model, c.plan, c.controller, c.strategy, c.totals, c.log_line);
+}
+
+template <typename Integer>
+void append_little_endian(std::string& out, Integer value) {
+    for (std::size_t byte = 0; byte < sizeof(Integer); ++byte)
+        out.push_back(static_cast<char>(value >> (8 * byte)));
+}
+
+template <typename Integer>
+Integer read_little_endian(std::string_view in) {
+    Integer value = 0;
+    for (std::size_t byte = 0; byte < sizeof(Integer); ++byte)
+        value |= static_cast<Integer>(static_cast<unsigned char>(in[byte])) << (8 * byte);
+    return value;
+}
+
+std::string_view as_text(const Sha256& digest) {
+    return {reinterpret_cast<const char*>(digest.data()), kDigestBytes};
+}
+
+std::string read_file(const std::filesystem::path& file) {
+    std::ifstream in(file, std::ios::binary);
+    if (!in)
+        throw InputError(fmt::format("{}: cannot open the checkpoint: {}", file.string(), std::strerror(errno)));
+    std::ostringstream text;
+    text << in.rdbuf();
+    return std::move(text).str();
+}
+
+/// The body of a whole and unaltered file; throws FormatError otherwise.
+std::string_view checked_body(std::string_view file) {
+    if (!file.starts_with(kMagic))
+        throw FormatError("is not a Dither checkpoint: expected it to start with DITHMDL1");
+    if (file.size() < kHeaderBytes + kDigestBytes)
+        throw FormatError(fmt::format("is truncated: {} bytes, not even a header and a digest", file.size()));
+    const auto version = read_little_endian<std::uint32_t>(file.substr(kMagic.size()));
+    if (version != kVersion)
+        throw FormatError(fmt::format("has version {}, expected {}", version, kVersion));
+    const auto length = read_little_endian<std::uint64_t>(file.substr(kMagic.size() + 4));
+    const std::size_t present = file.size() - kHeaderBytes - kDigestBytes;
+    if (length != present)
+        throw FormatError(fmt::format("is truncated or extended: a body of {} bytes, expected {}", present, length));
+    if (as_text(sha256(file.substr(0, kHeaderBytes + present))) != file.substr(kHeaderBytes + present))
+        throw FormatError("is altered: its SHA-256 does not match");
+    return file.substr(kHeaderBytes, present);
+}
+
+Checkpoint parse_body(std::string_view body) {
+    Checkpoint checkpoint;
+    std::istringstream in{std::string(body)};
+    try {
+        cereal::PortableBinaryInputArchive archive(in, cereal::PortableBinaryInputArchive::Options::LittleEndian());
+        serialize_body(archive, checkpoint);
+    } catch (const cereal::Exception& e) {
+        throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
+    }
+    return checkpoint;
+}
+
+void check(const Checkpoint& checkpoint) {
+    const Schema& schema = checkpoint.schema;
+    if (checkpoint.model.size() != schema.parameters())
+        throw FormatError(fmt::format("holds {} parameters, expected {} by its schema", checkpoint.model.size(),
+                                      schema.parameters()));
+    if (checkpoint.plan.layers.size() != schema.layer_count())
+        throw FormatError(fmt::format("holds a plan of {} layers, expected {} by its schema",
+                                      checkpoint.plan.layers.size(), schema.layer_count()));
+    if (!std::all_of(checkpoint.model.begin(), checkpoint.model.end(), [](float v) { return std::isfinite(v); }))
+        throw FormatError("holds a parameter that is not finite");
+}
+
+}  // namespace
+
+void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint) {
+    check(checkpoint);
+    std::ostringstream out;
+    {
+        cereal::PortableBinaryOutputArchive archive(out, cereal::PortableBinaryOutputArchive::Options::LittleEndian());
+        serialize_body(archive, checkpoint);
+    }
+    const std::string body = std::move(out).str();
+    std::string bytes(kMagic);
+    append_little_endian(bytes, kVersion);
+    append_little_endian(bytes, std::uint64_t{body.size()});
+    bytes += body;
+    bytes += as_text(sha256(std::string_view(bytes)));
+    write_durably(file, bytes);
+}
+
+Checkpoint load_checkpoint(const std::filesystem::path& file) {
+    const std::string bytes = read_file(file);
+    try {
+        Checkpoint checkpoint = parse_body(checked_body(bytes));
+        check(checkpoint);
+        return checkpoint;
+    } catch (const FormatError& e) {
+        throw InputError(fmt::format("{} {}", file.string(), e.what()));
+    }
+}
+
+}  // namespace dither

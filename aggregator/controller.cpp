@@ -1,0 +1,236 @@
+// The grids of the two directions. b-bit codes are symmetric, -(2^(b-1) - 1) .. 2^(b-1) - 1, so that
+//     step = range / (2^(b-1) - 1) = 2 range / (2^b - 2)
+// covers [-range, range]. "auto" takes step = rms / 2 for the uplink: stochastic rounding onto a grid adds at most
+// step^2/4 and on average step^2/6 of variance (x uniform between two points), 4% of the update's own mean square.
+#include "aggregator/controller.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string_view>
+
+namespace dither {
+
+namespace {
+
+constexpr double kAutoStepShare = 0.5;      // of the RMS update
+constexpr double kFirstUpdateShare = 0.05;  // RMS update / RMS weight, before anything was reported
+constexpr double kFirstReach = 8;           // largest / RMS update, likewise: updates are heavy-tailed
+constexpr float kFirstStep = 1e-4F;         // for a layer whose weights are all zero
+constexpr double kSmallestStep = 1e-12;     // a layer that moves less is taken as not having moved
+constexpr int kAutoDownlinkBits = 8;
+constexpr int kNarrowest = 2;
+constexpr int kWidest = 16;
+
+double grid_step(double range, int bits) {
+    return 2 * range / (std::ldexp(1.0, bits) - 2);
+}
+
+bool usable(double step) {
+    return std::isfinite(step) && step >= kSmallestStep;
+}
+
+/// How many bits codes from -range/step to range/step take.
+int code_width(double range, double step) {
+    const double width = std::ceil(std::log2(2 * range / step + 1));
+    return static_cast<int>(std::clamp<double>(width, kNarrowest, kWidest));
+}
+
+double root_mean_square(std::span<const float> values) {
+    double sum = 0;
+    for (const float value : values)
+        sum += static_cast<double>(value) * value;
+    return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+double largest_magnitude(std::span<const float> values) {
+    double largest = 0;
+    for (const float value : values)
+        largest = std::max(largest, std::abs(static_cast<double>(value)));
+    return largest;
+}
+
+enum class Rule { mean, root_mean_square, largest };
+
+Rule rule_of(std::string_view statistic) {
+    constexpr std::array<std::string_view, 5> kSquared{"grad_norm", "signal_norm", "theta_norm", "backward_error",
+                                                       "update_rms"};
+    if (statistic == "update_range")
+        return Rule::largest;
+    return std::find(kSquared.begin(), kSquared.end(), statistic) != kSquared.end() ? Rule::root_mean_square
+                                                                                    : Rule::mean;
+}
+
+bool measured(std::string_view statistic, float value) {
+    return std::isfinite(value) && (value >= 0 || statistic == "snr_db");
+}
+
+/// One statistic of one layer over the clients.
+struct Combination {
+    double sum = 0;  ///< or the largest so far
+    double weight = 0;
+
+    void add(std::string_view statistic, double value, double client_weight) {
+        const Rule rule = rule_of(statistic);
+        if (rule == Rule::largest)
+            sum = std::max(sum, value);
+        else
+            sum += client_weight * (rule == Rule::mean ? value : value * value);
+        weight += client_weight;
+    }
+
+    float result(std::string_view statistic) const {
+        const Rule rule = rule_of(statistic);
+        if (rule == Rule::largest)
+            return static_cast<float>(sum);
+        return static_cast<float>(rule == Rule::mean ? sum / weight : std::sqrt(sum / weight));
+    }
+};
+
+LayerStatistics combine_layer(std::span<const WeightedReport> reports, std::size_t layer) {
+    std::vector<Combination> combinations;
+    for (const WeightedReport& report : reports) {
+        std::size_t index = 0;
+        for_each_statistic(report.report.layers[layer], [&](std::string_view name, float value) {
+            if (index == combinations.size())
+                combinations.emplace_back();
+            if (measured(name, value))
+                combinations[index].add(name, value, static_cast<double>(report.weight));
+            ++index;
+        });
+    }
+    LayerStatistics combined;
+    std::size_t index = 0;
+    for_each_statistic(combined, [&](std::string_view name, float& value) {
+        if (index < combinations.size() && combinations[index].weight > 0)
+            value = combinations[index].result(name);
+        ++index;
+    });
+    return combined;
+}
+
+}  // namespace
+
+std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers) {
+    std::sort(reports.begin(), reports.end(), [](const auto& a, const auto& b) { return a.client < b.client; });
+    for (const WeightedReport& report : reports)
+        require(report.report.layers.size() == layers, "client {} reports {} layers, expected {}", report.client,
+                report.report.layers.size(), layers);
+    std::vector<LayerStatistics> combined;
+    combined.reserve(layers);
+    for (std::size_t layer = 0; layer < layers; ++layer)
+        combined.push_back(combine_layer(reports, layer));
+    return combined;
+}
+
+Controller::Controller(const Job& job, const Schema& schema)
+    : schema_(schema),
+      options_(job.precision),
+      codec_(job.codec),
+      uplink_grid_(make_codec(job.codec.uplink, schema)->needs_steps()),
+      downlink_grid_(make_codec(job.codec.downlink, schema)->needs_steps()),
+      levels_(job.precision.levels),
+      policy_(make_policy(job.precision, schema)),
+      plan_(policy_->initial()),
+      uplink_steps_(schema.layer_count(), uplink_grid_ ? kFirstStep : 1.0F) {
+    for (LayerBits& layer : plan_.layers)
+        layer.downlink = downlink_bits();
+}
+
+int Controller::downlink_bits() const {
+    if (!downlink_grid_)
+        return kFullBits;
+    return codec_.downlink.bits == 0 ? kAutoDownlinkBits : codec_.downlink.bits;
+}
+
+std::vector<float> Controller::downlink_steps(std::span<const float> model) const {
+    std::vector<float> steps(schema_.layer_count(), 1.0F);
+    if (!downlink_grid_)
+        return steps;
+    for (std::size_t layer = 0; layer < steps.size(); ++layer) {
+        const double step = grid_step(largest_magnitude(schema_.slice(model, layer)), downlink_bits());
+        steps[layer] = usable(step) ? static_cast<float>(step) : kFirstStep;
+    }
+    return steps;
+}
+
+Probe Controller::probe_for(std::uint32_t round, std::size_t place) const {
+    const bool due = (round - 1) % std::max<std::uint32_t>(options_.curvature_every, 1) == 0;
+    return due && place < options_.curvature_clients ? policy_->probe() : Probe::none;
+}
+
+void Controller::start(std::span<const float> model) {
+    for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
+        const double rms = kFirstUpdateShare * root_mean_square(schema_.slice(model, layer));
+        choose_uplink(layer, kFirstReach * rms, rms);
+    }
+}
+
+std::vector<PlanChange> Controller::learn(std::uint32_t round, double train_loss,
+                                          std::span<const LayerStatistics> statistics) {
+    require(statistics.size() == schema_.layer_count(), "statistics of {} layers, expected {}", statistics.size(),
+            schema_.layer_count());
+    auto changes = policy_->update({.round = round, .train_loss = train_loss, .layers = statistics}, plan_);
+    for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
+        choose_uplink(layer, statistics[layer].update_range, statistics[layer].update_rms);
+        plan_.layers[layer].downlink = downlink_bits();
+    }
+    return changes;
+}
+
+std::vector<PlanChange> Controller::alarm(const std::string& reason) {
+    std::vector<PlanChange> changes;
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+        for (const Phase phase : {Phase::forward, Phase::backward, Phase::optimizer}) {
+            int& bits = plan_.layers[layer][phase];
+            const int raised = levels_.raise(bits + 1);
+            if (raised == bits)
+                continue;
+            changes.push_back({layer, phase, bits, raised, reason});
+            bits = raised;
+        }
+    }
+    return changes;
+}
+
+void Controller::choose_uplink(std::size_t layer, double range, double rms) {
+    int& width = plan_.layers[layer].uplink;
+    if (!uplink_grid_) {
+        width = kFullBits;
+        return;
+    }
+    const int bits = codec_.uplink.bits;
+    const double step = bits == 0 ? kAutoStepShare * rms : grid_step(range, bits);
+    if (usable(step))
+        uplink_steps_[layer] = static_cast<float>(step);
+    width = bits == 0 ? code_width(std::max(range, 0.0), uplink_steps_[layer]) : bits;
+}
+
+// Each layer: its five widths and its uplink step; then the policy's own state.
+std::vector<double> Controller::state() const {
+    std::vector<double> state;
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+        for (const Phase phase : kPhases)
+            state.push_back(plan_.layers[layer][phase]);
+        state.push_back(uplink_steps_[layer]);
+    }
+    const std::vector<double> policy = policy_->state();
+    state.insert(state.end(), policy.begin(), policy.end());
+    return state;
+}
+
+void Controller::restore(std::span<const double> state) {
+    const std::size_t own = plan_.layers.size() * (kPhases.size() + 1);
+    require(state.size() >= own, "controller state of {} values, expected at least {}", state.size(), own);
+    auto next = state.begin();
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+        for (const Phase phase : kPhases)
+            plan_.layers[layer][phase] = static_cast<int>(*next++);
+        uplink_steps_[layer] = static_cast<float>(*next++);
+    }
+    policy_->restore(state.subspan(own));
+}
+
+}  // namespace dither

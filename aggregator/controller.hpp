@@ -1,0 +1,75 @@
+// The global precision controller: combines what the nodes reported, lets the policy decide the local phases, and
+// chooses the grids of the uplink and the downlink.
+#pragma once
+
+#include "core/config.hpp"
+#include "core/precision/policy.hpp"
+#include "transport/codec.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace dither {
+
+/// One client's report, with the weight of its update.
+struct WeightedReport {
+    std::uint32_t client = 0;
+    std::uint64_t weight = 0;
+    TrainingReport report;
+};
+
+/// The federation's statistics: weighted means of those that were measured (root mean squares for norms and errors;
+/// the maximum for update_range), summed in ascending order of clients, so that no order of arrival shows.
+/// The reports are sorted in place. `layers` entries.
+std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers);
+
+/// Deterministic; not thread-safe. Borrows the schema.
+class Controller {
+public:
+    Controller(const Job& job, const Schema& schema);
+
+    /// The plan of the next round, its uplink and downlink bits included.
+    const PrecisionPlan& plan() const { return plan_; }
+    /// The grid of the next round's updates, one step a layer. With bits = b: 2 * range / (2^b - 2) of the last round's
+    /// largest |update|. With bits = "auto": half of the last round's RMS update, so that the rounding noise stays
+    /// small against the clients' own disagreement. Before the first report: updates are taken for 5% of the layer's
+    /// RMS weight. All ones for a codec without a grid.
+    std::span<const float> uplink_steps() const { return uplink_steps_; }
+    /// The grid that broadcasts `model`: symmetric, covering the layer's largest |weight|, with plan().downlink bits.
+    std::vector<float> downlink_steps(std::span<const float> model) const;
+    /// What `client`, the `place`-th of the round's cohort, is asked to measure in round `round`.
+    Probe probe_for(std::uint32_t round, std::size_t place) const;
+
+    /// Sets up the first round from the initial model.
+    void start(std::span<const float> model);
+    /// Learns from a committed round and decides the next plan; returns what changed and why.
+    std::vector<PlanChange> learn(std::uint32_t round, double train_loss, std::span<const LayerStatistics> statistics);
+    /// A client's loss was not finite: every layer's local phases rise by one level at once.
+    std::vector<PlanChange> alarm(const std::string& reason);
+
+    /// What a resumed run needs; restore(state()) is the identity.
+    std::vector<double> state() const;
+    void restore(std::span<const double> state);
+
+private:
+    /// Sets the uplink of one layer from how far updates reach and how large they are; keeps the last step if that
+    /// gives none (nothing was measured, or the layer did not move).
+    void choose_uplink(std::size_t layer, double range, double rms);
+    int downlink_bits() const;
+
+    const Schema& schema_;
+    PrecisionOptions options_;
+    CodecPair codec_;
+    bool uplink_grid_ = false;    ///< the codec needs steps
+    bool downlink_grid_ = false;  ///< likewise
+    Levels levels_;
+    std::unique_ptr<Policy> policy_;
+    PrecisionPlan plan_;
+    std::vector<float> uplink_steps_;
+};
+
+}  // namespace dither

@@ -1,0 +1,93 @@
+#include "aggregator/detail/dispatcher.hpp"
+
+#include <algorithm>
+
+namespace dither {
+
+bool Dispatcher::join(PeerId peer, std::uint32_t hosted) {
+    if (knows(peer) || (hosted != kAnyClient && hosts_.contains(hosted)))
+        return false;
+    peers_[peer].hosted = hosted;
+    if (hosted != kAnyClient)
+        hosts_[hosted] = peer;
+    return true;
+}
+
+void Dispatcher::lose(PeerId peer) {
+    const auto at = peers_.find(peer);
+    if (at == peers_.end())
+        return;
+    for (const Task& task : at->second.in_flight)
+        if (task.round == round_)
+            waiting_.push_front(task.client);
+    hosts_.erase(at->second.hosted);
+    peers_.erase(at);
+}
+
+std::vector<PeerId> Dispatcher::peers() const {
+    std::vector<PeerId> ids;
+    for (const auto& [id, peer] : peers_)
+        ids.push_back(id);
+    return ids;
+}
+
+void Dispatcher::start(std::uint32_t round, std::span<const std::uint32_t> clients) {
+    round_ = round;
+    waiting_.assign(clients.begin(), clients.end());
+}
+
+std::optional<Dispatcher::Assignment> Dispatcher::next() {
+    const auto worker = least_loaded_worker();
+    if (!worker && hosts_.empty())
+        return std::nullopt;
+    for (auto client = waiting_.begin(); client != waiting_.end(); ++client) {
+        const auto peer = host_with_room(*client, worker);
+        if (!peer)
+            continue;
+        const Assignment assignment{*peer, {round_, *client}};
+        peers_.at(*peer).in_flight.push_back(assignment.task);
+        waiting_.erase(client);
+        return assignment;
+    }
+    return std::nullopt;
+}
+
+std::vector<std::uint32_t> Dispatcher::take_unreachable() {
+    std::vector<std::uint32_t> unreachable;
+    if (peers_.size() > hosts_.size())  // a worker takes any client, sooner or later
+        return unreachable;
+    std::erase_if(waiting_, [&](std::uint32_t client) {
+        if (hosts_.contains(client))
+            return false;
+        unreachable.push_back(client);
+        return true;
+    });
+    return unreachable;
+}
+
+bool Dispatcher::finish(PeerId peer, const Task& task) {
+    const auto at = peers_.find(peer);
+    return at != peers_.end() && std::erase(at->second.in_flight, task) > 0;
+}
+
+std::optional<PeerId> Dispatcher::least_loaded_worker() const {
+    std::optional<PeerId> best;
+    std::size_t load = kTasksInFlight;
+    for (const auto& [id, peer] : peers_) {
+        if (peer.hosted == kAnyClient && peer.in_flight.size() < load) {
+            best = id;
+            load = peer.in_flight.size();
+        }
+    }
+    return best;
+}
+
+std::optional<PeerId> Dispatcher::host_with_room(std::uint32_t client, std::optional<PeerId> worker) const {
+    const auto host = hosts_.find(client);
+    if (host == hosts_.end())
+        return worker;
+    const bool has_room = peers_.at(host->second).in_flight.size() < kTasksInFlight;
+    return has_room ? std::optional(host->second) : std::nullopt;
+}
+
+}  // namespace dither

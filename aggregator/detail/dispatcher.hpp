@@ -1,0 +1,66 @@
+// Which peer trains which client: pure bookkeeping between the sampled clients and the peers that can host them.
+#pragma once
+
+#include "transport/hub.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace dither {
+
+/// A client's task goes to the peer that speaks for this client, else to the least loaded worker that hosts any client.
+/// Tasks of a lost peer go to another one that can take them. Not thread-safe.
+class Dispatcher {
+public:
+    /// In flight at a peer: one that it trains and one that is ready when it is done.
+    static constexpr std::size_t kTasksInFlight = 2;
+
+    struct Task {
+        std::uint32_t round = 0;
+        std::uint32_t client = 0;
+        bool operator==(const Task&) const = default;
+    };
+    struct Assignment {
+        PeerId peer = 0;
+        Task task;
+        bool operator==(const Assignment&) const = default;
+    };
+
+    /// `hosted`: a client, or kAnyClient. False if the peer is in already or another one speaks for the client.
+    bool join(PeerId peer, std::uint32_t hosted);
+    /// Forgets the peer; its tasks of this round wait for another one.
+    void lose(PeerId peer);
+    bool knows(PeerId peer) const { return peers_.contains(peer); }
+    std::vector<PeerId> peers() const;
+
+    /// Begins a round: tasks of an earlier one are no longer handed out, but those in flight keep their peers busy.
+    void start(std::uint32_t round, std::span<const std::uint32_t> clients);
+    /// The next task that a peer has room for, now in flight there.
+    std::optional<Assignment> next();
+    /// Waiting clients that no peer could ever take; they wait no longer.
+    std::vector<std::uint32_t> take_unreachable();
+    /// The peer has answered. False if it was not asked.
+    bool finish(PeerId peer, const Task& task);
+
+private:
+    struct Peer {
+        std::uint32_t hosted = kAnyClient;
+        std::vector<Task> in_flight;
+    };
+
+    std::optional<PeerId> least_loaded_worker() const;
+    /// The peer that `client` may go to now.
+    std::optional<PeerId> host_with_room(std::uint32_t client, std::optional<PeerId> worker) const;
+
+    std::uint32_t round_ = 0;
+    std::deque<std::uint32_t> waiting_;  ///< clients of this round
+    std::map<PeerId, Peer> peers_;
+    std::map<std::uint32_t, PeerId> hosts_;  ///< of clients that a peer speaks for
+};
+
+}  // namespace dither

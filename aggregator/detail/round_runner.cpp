@@ -1,0 +1,228 @@
+#include "aggregator/detail/round_runner.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace dither {
+
+namespace {
+
+constexpr std::uint64_t kTooManySamples = std::uint64_t{1} << 40;
+
+}  // namespace
+
+RoundRunner::RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy,
+                         const std::atomic<bool>* stop, Arrival on_arrival)
+    : hub_(hub),
+      schema_(schema),
+      strategy_(strategy),
+      stop_(stop),
+      on_arrival_(std::move(on_arrival)),
+      clients_(job.federation.clients),
+      welcome_{to_toml(job)},
+      codec_(make_codec(job.codec.uplink, schema)),
+      accumulator_(schema),
+      largest_(schema.layer_count()) {
+    hub_.set_limits(FrameLimits::for_model(schema.parameters(), schema.layer_count()));
+}
+
+bool RoundRunner::gather_peers(std::uint32_t count) {
+    while (greeted_ < count && !stopped())
+        if (const auto event = hub_.next_event(Clock::time_point::max()))
+            handle(*event);
+    return !stopped();
+}
+
+RoundOutcome RoundRunner::run(RoundOrder order) {
+    const bool has_deadline = order.deadline.count() > 0;
+    const auto deadline = has_deadline ? Clock::now() + order.deadline : Clock::time_point::max();
+    begin(std::move(order));
+    while (!round_->closed() && !stopped()) {
+        dispatch();
+        if (round_->closed())
+            break;
+        if (const auto event = hub_.next_event(deadline))
+            handle(*event);
+        if (Clock::now() >= deadline)
+            step(round_event::DeadlineReached{});
+    }
+    outcome_.dropped = round_->count(Round::ClientState::lost) + round_->count(Round::ClientState::late);
+    return std::move(outcome_);
+}
+
+void RoundRunner::mean(std::span<float> out) const {
+    accumulator_.mean(*codec_, task().uplink_steps, out);
+}
+
+std::uint64_t RoundRunner::commit_bytes(const Sha256& model) const {
+    std::uint64_t bytes = 0;
+    for (const auto& [peer, task] : accepted_)
+        if (dispatcher_.knows(peer))
+            bytes += encode_frame(RoundCommitted{task.round, task.client, model}).size();
+    return bytes;
+}
+
+void RoundRunner::commit(const Sha256& model) {
+    for (const auto& [peer, task] : accepted_)
+        if (dispatcher_.knows(peer))
+            hub_.send(peer, RoundCommitted{task.round, task.client, model});
+}
+
+void RoundRunner::dismiss(const std::string& reason) {
+    for (const PeerId peer : dispatcher_.peers())
+        hub_.send(peer, Stop{reason});
+}
+
+void RoundRunner::begin(RoundOrder order) {
+    round_.emplace(order.task.round, order.asked, order.rules);
+    dispatcher_.start(order.task.round, order.asked);
+    asked_ = std::move(order.asked);
+    probes_ = std::move(order.probes);
+    task_ = std::move(order.task);
+    accumulator_.reset();
+    accepted_.clear();
+    outcome_ = {};
+}
+
+void RoundRunner::dispatch() {
+    auto& plan = std::get<RoundPlan>(task_);
+    while (const auto assignment = dispatcher_.next()) {
+        const auto place = std::lower_bound(asked_.begin(), asked_.end(), assignment->task.client) - asked_.begin();
+        plan.client = assignment->task.client;
+        plan.probe = probes_[static_cast<std::size_t>(place)];
+        outcome_.bytes_down += hub_.send(assignment->peer, task_);
+        ++outcome_.sent_models;
+    }
+    for (const std::uint32_t client : dispatcher_.take_unreachable())
+        step(round_event::ClientLost{client, fmt::format("no peer hosts it; the last one lost: {}", last_loss_)});
+}
+
+void RoundRunner::handle(const HubEvent& event) {
+    // A peer that has only joined is nobody until its hello.
+    if (const auto* received = std::get_if<Received>(&event))
+        receive(received->peer, received->message, received->wire_bytes);
+    else if (const auto* lost = std::get_if<PeerLost>(&event))
+        lose(lost->peer, lost->reason);
+}
+
+void RoundRunner::receive(PeerId peer, const Message& message, std::size_t wire_bytes) {
+    if (const auto* hello = std::get_if<Hello>(&message))
+        return greet(peer, *hello);
+    if (!dispatcher_.knows(peer))
+        return expel(peer, fmt::format("said {} before hello", name_of(message)));
+    outcome_.bytes_up += wire_bytes;
+    if (const auto* update = std::get_if<Update>(&message))
+        take_update(peer, *update);
+    else if (const auto* failed = std::get_if<Failed>(&message))
+        take_failure(peer, *failed);
+    else
+        expel(peer, fmt::format("said {}, which only the aggregator says", name_of(message)));
+}
+
+void RoundRunner::greet(PeerId peer, const Hello& hello) {
+    if (hello.client != kAnyClient && hello.client >= clients_)
+        return expel(peer, fmt::format("speaks for client {}, expected 0 .. {}", hello.client, clients_ - 1));
+    if (dispatcher_.knows(peer))
+        return expel(peer, "said hello twice");
+    if (!dispatcher_.join(peer, hello.client))
+        return expel(peer, fmt::format("client {} is spoken for by another peer", hello.client));
+    ++greeted_;
+    hub_.send(peer, welcome_);
+}
+
+void RoundRunner::lose(PeerId peer, const std::string& reason) {
+    if (!dispatcher_.knows(peer))
+        return;
+    last_loss_ = fmt::format("peer {}: {}", peer, reason);
+    dispatcher_.lose(peer);
+}
+
+void RoundRunner::expel(PeerId peer, const std::string& reason) {
+    hub_.send(peer, Stop{reason});
+    lose(peer, reason);
+}
+
+void RoundRunner::take_update(PeerId peer, const Update& update) {
+    const Offer offer{peer, &update};
+    if (!dispatcher_.finish(peer, {update.round, update.client})) {
+        ++outcome_.rejected;
+        return refuse(offer, fmt::format("this peer was not asked for client {} in round {}, or has answered",
+                                         update.client, update.round));
+    }
+    if (!is_current(update.round))
+        return refuse(offer, fmt::format("round {} is over", update.round));
+    const std::string reason = refusal(update);
+    if (reason.empty())
+        step(round_event::UpdateArrived{update.client}, offer);
+    else
+        step(round_event::UpdateRefused{update.client, reason}, offer);
+}
+
+void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
+    if (!dispatcher_.finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
+        return;
+    if (failed.diverged) {
+        outcome_.diverged = true;
+        step(round_event::ClientDiverged{failed.client, failed.reason});
+    } else {
+        step(round_event::ClientLost{failed.client, failed.reason});
+    }
+}
+
+std::string RoundRunner::refusal(const Update& update) {
+    const TrainingReport& report = update.report;
+    if (update.base != task().model)
+        return "it starts from another model than the round's";
+    if (report.layers.size() != schema_.layer_count())
+        return fmt::format("it reports {} layers, expected {}", report.layers.size(), schema_.layer_count());
+    if (report.samples == 0 || report.samples >= kTooManySamples)
+        return fmt::format("it claims {} samples, expected 1 .. 2^40 - 1", report.samples);
+    try {
+        codec_->validate(update.payload, task().uplink_steps, largest_);
+    } catch (const FormatError& e) {
+        return e.what();
+    }
+    return accumulator_.refusal(largest_, strategy_.weight(report.samples));
+}
+
+void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
+    for (const RoundAction& action : round_->handle(event))
+        std::visit([&](const auto& a) { perform(a, offer); }, action);
+}
+
+void RoundRunner::perform(const round_action::Accept& action, const Offer& offer) {
+    const Update& update = *offer.update;
+    const std::uint64_t weight = strategy_.weight(update.report.samples);
+    accumulator_.add(*codec_, task().uplink_steps, update.payload, largest_, weight);
+    outcome_.reports.push_back({action.client, weight, update.report});
+    accepted_.push_back({offer.peer, {update.round, update.client}});
+    acknowledge(offer, true, {});
+    on_arrival_(round_->number(), round_->count(Round::ClientState::accepted));
+}
+
+void RoundRunner::perform(const round_action::Refuse& action, const Offer& offer) {
+    ++outcome_.rejected;
+    refuse(offer, action.reason);
+}
+
+void RoundRunner::perform(const round_action::Close&, const Offer&) {
+    outcome_.end = RoundOutcome::End::closed;
+}
+
+void RoundRunner::perform(const round_action::Abandon& action, const Offer&) {
+    outcome_.end = RoundOutcome::End::abandoned;
+    outcome_.reason = action.reason;
+}
+
+void RoundRunner::refuse(const Offer& offer, const std::string& reason) {
+    acknowledge(offer, false, reason);
+}
+
+void RoundRunner::acknowledge(const Offer& offer, bool accepted, const std::string& reason) {
+    outcome_.bytes_down +=
+        hub_.send(offer.peer, UpdateAck{offer.update->round, offer.update->client, accepted, reason});
+}
+
+}  // namespace dither

@@ -1,0 +1,124 @@
+// The network's half of the aggregator: gathers peers, hands out a round's tasks, and turns what comes back into one
+// exact sum. It knows nothing of models, strategies or disks.
+#pragma once
+
+#include "aggregator/accumulator.hpp"
+#include "aggregator/controller.hpp"
+#include "aggregator/detail/dispatcher.hpp"
+#include "aggregator/round.hpp"
+#include "aggregator/strategy.hpp"
+#include "core/config.hpp"
+#include "transport/codec.hpp"
+#include "transport/hub.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace dither {
+
+/// What a round asks, of whom.
+struct RoundOrder {
+    std::vector<std::uint32_t> asked;  ///< ascending
+    std::vector<Probe> probes;         ///< of each of them
+    RoundRules rules;
+    std::chrono::milliseconds deadline{0};  ///< 0: wait for all
+    RoundPlan task;                         ///< for every client, but for its client and probe
+};
+
+/// What became of it.
+struct RoundOutcome {
+    enum class End { closed, abandoned, interrupted };
+    End end = End::interrupted;
+    bool diverged = false;
+    std::string reason;                   ///< why it was abandoned
+    std::vector<WeightedReport> reports;  ///< of the accepted clients, as they arrived
+    std::uint32_t dropped = 0;
+    std::uint32_t rejected = 0;
+    std::uint64_t sent_models = 0;
+    std::uint64_t bytes_up = 0;
+    std::uint64_t bytes_down = 0;
+};
+
+/// Borrows everything it is given. One thread.
+class RoundRunner {
+public:
+    using Arrival = std::function<void(std::uint32_t round, std::uint32_t arrived)>;
+
+    RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy, const std::atomic<bool>* stop,
+                Arrival on_arrival);
+
+    /// Waits until so many peers have said hello; false if stopped before.
+    bool gather_peers(std::uint32_t count);
+    RoundOutcome run(RoundOrder order);
+    /// The weighted mean of the updates that the last run() accepted, at least one.
+    void mean(std::span<float> out) const;
+
+    /// What commit() will put on the wire.
+    std::uint64_t commit_bytes(const Sha256& model) const;
+    /// Tells the peers of every accepted update that it may be forgotten.
+    void commit(const Sha256& model);
+    /// Sends all peers home.
+    void dismiss(const std::string& reason);
+
+private:
+    /// An update on its way through the checks.
+    struct Offer {
+        PeerId peer = 0;
+        const Update* update = nullptr;
+    };
+
+    bool stopped() const { return stop_ != nullptr && stop_->load(); }
+    const RoundPlan& task() const { return std::get<RoundPlan>(task_); }
+    void begin(RoundOrder order);
+    void dispatch();
+
+    void handle(const HubEvent& event);
+    void receive(PeerId peer, const Message& message, std::size_t wire_bytes);
+    void greet(PeerId peer, const Hello& hello);
+    void lose(PeerId peer, const std::string& reason);
+    void expel(PeerId peer, const std::string& reason);
+    void take_update(PeerId peer, const Update& update);
+    void take_failure(PeerId peer, const Failed& failed);
+    bool is_current(std::uint32_t round) const { return round_ && round_->number() == round; }
+    /// Why an update cannot be added, empty if it can. Fills largest_.
+    std::string refusal(const Update& update);
+
+    void step(const RoundEvent& event) { step(event, Offer{}); }
+    void step(const RoundEvent& event, const Offer& offer);
+    void perform(const round_action::Accept& action, const Offer& offer);
+    void perform(const round_action::Refuse& action, const Offer& offer);
+    void perform(const round_action::Close& action, const Offer& offer);
+    void perform(const round_action::Abandon& action, const Offer& offer);
+    void refuse(const Offer& offer, const std::string& reason);
+    void acknowledge(const Offer& offer, bool accepted, const std::string& reason);
+
+    Hub& hub_;
+    const Schema& schema_;
+    const Strategy& strategy_;
+    const std::atomic<bool>* stop_;
+    Arrival on_arrival_;
+    std::uint32_t clients_;
+    Welcome welcome_;
+    std::unique_ptr<Codec> codec_;  ///< uplink
+    Accumulator accumulator_;
+    Dispatcher dispatcher_;
+    std::uint32_t greeted_ = 0;
+    std::string last_loss_ = "none has joined";
+
+    std::optional<Round> round_;
+    std::vector<Probe> probes_;
+    std::vector<std::uint32_t> asked_;
+    Message task_ = RoundPlan{};  ///< sent again and again, with another client
+    std::vector<std::uint64_t> largest_;
+    std::vector<Dispatcher::Assignment> accepted_;
+    RoundOutcome outcome_;
+};
+
+}  // namespace dither

@@ -1,0 +1,82 @@
+#include "aggregator/detail/run_state.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <map>
+#include <sstream>
+
+namespace dither {
+
+namespace {
+
+/// "section.key" -> the rest of the line, of TOML as to_toml writes it.
+std::map<std::string, std::string> settings_of(std::string_view toml) {
+    std::map<std::string, std::string> settings;
+    std::istringstream lines{std::string(toml)};
+    std::string section;
+    for (std::string line; std::getline(lines, line);) {
+        if (line.starts_with('[')) {
+            section = line.substr(1, line.find(']') - 1);
+        } else if (const std::size_t equals = line.find(" = "); equals != std::string::npos) {
+            const std::string key = section + '.' + line.substr(0, equals);
+            if (section != "output" && section != "compute" && key != "job.rounds")
+                settings[key] = line.substr(equals);
+        }
+    }
+    return settings;
+}
+
+}  // namespace
+
+std::string differing_keys(std::string_view one, std::string_view other) {
+    auto left = settings_of(one);
+    auto right = settings_of(other);
+    std::map<std::string, std::string> all = left;
+    all.merge(std::map(right));
+    std::string keys;
+    for (const auto& [key, value] : all)
+        if (left[key] != right[key])
+            keys += (keys.empty() ? "" : ", ") + key;
+    return keys;
+}
+
+RunState::RunState(const Job& the_job, Model& the_model)
+    : job(the_job),
+      model(the_model),
+      controller(job, model.schema()),
+      strategy(make_strategy(job.federation.strategy, model.schema().parameters())) {
+    model.initialize(job.job.seed);
+    controller.start(model.parameters());
+}
+
+void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path& file) {
+    if (checkpoint.job_identity != identity(job))
+        throw InputError(fmt::format("{} is a checkpoint of another job: it differs in {}", file.string(),
+                                     differing_keys(checkpoint.job, to_toml(job))));
+    if (checkpoint.schema != model.schema())
+        throw InputError(fmt::format("{} is a checkpoint of another model: {} parameters, expected {}", file.string(),
+                                     checkpoint.model.size(), model.schema().parameters()));
+    std::copy(checkpoint.model.begin(), checkpoint.model.end(), model.parameters().begin());
+    controller.restore(checkpoint.controller);
+    strategy->restore(checkpoint.strategy);
+    totals = checkpoint.totals;
+    round = checkpoint.round;
+    log_line = checkpoint.log_line;
+}
+
+Checkpoint RunState::checkpoint() const {
+    const std::span<const float> parameters = std::as_const(model).parameters();
+    return {.job = to_toml(job),
+            .job_identity = identity(job),
+            .round = round,
+            .schema = model.schema(),
+            .model = {parameters.begin(), parameters.end()},
+            .plan = controller.plan(),
+            .controller = controller.state(),
+            .strategy = strategy->state(),
+            .totals = totals,
+            .log_line = log_line};
+}
+
+}  // namespace dither

@@ -1,0 +1,38 @@
+// What a run carries from one round to the next: everything that a checkpoint holds, alive.
+#pragma once
+
+#include "aggregator/checkpoint.hpp"
+#include "aggregator/controller.hpp"
+#include "aggregator/strategy.hpp"
+#include "core/config.hpp"
+#include "core/model/model.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace dither {
+
+/// Borrows the job and the model, whose parameters are the global model.
+struct RunState {
+    /// Before the first round: the model is initialized by the job's seed.
+    RunState(const Job& job, Model& model);
+
+    /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of another job.
+    void restore(const Checkpoint& checkpoint, const std::filesystem::path& file);
+    Checkpoint checkpoint() const;
+
+    const Job& job;
+    Model& model;
+    Controller controller;
+    std::unique_ptr<Strategy> strategy;
+    RunTotals totals;
+    std::uint32_t round = 0;  ///< the last one that ended
+    std::string log_line;     ///< what rounds.jsonl says of it
+};
+
+/// The keys in which two resolved jobs (to_toml) differ, "federation.partition, train.epochs", but for those that do
+/// not change results: [output], [compute] and job.rounds.
+std::string differing_keys(std::string_view one, std::string_view other);
+
+}  // namespace dither

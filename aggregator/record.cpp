@@ -1,0 +1,169 @@
+#include "aggregator/record.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <fstream>
+
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
+
+namespace dither {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double ratio(double numerator, double denominator) {
+    return denominator > 0 ? numerator / denominator : 0;
+}
+
+double bits_per_coordinate(std::uint64_t bytes, std::uint64_t coordinates) {
+    return ratio(8 * static_cast<double>(bytes), static_cast<double>(coordinates));
+}
+
+Json number(double value) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+Json number(const std::optional<double>& value) {
+    return value ? number(*value) : Json(nullptr);
+}
+
+/// A float with its own shortest digits: 0.1F is 0.1, not 0.10000000149011612.
+Json number(float value) {
+    std::array<char, 32> digits{};
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr;
+    double shortest = 0;
+    std::from_chars(digits.data(), end, shortest);
+    return number(shortest);
+}
+
+Json statistic(std::string_view name, float value) {
+    return value < 0 && name != "snr_db" ? Json(nullptr) : number(value);
+}
+
+/// DESIGN's keys first, then the statistics beyond them.
+Json layer_object(const LayerSpec& spec, const LayerStatistics& statistics, const LayerBits& bits) {
+    Json object{{"name", spec.name}};
+    const float curvature = statistics.curvature >= 0 ? statistics.curvature : statistics.curvature_norm;
+    object["grad_norm"] = statistic("grad_norm", statistics.grad_norm);
+    object["theta_norm"] = statistic("theta_norm", statistics.theta_norm);
+    object["curvature"] = statistic("curvature", curvature);
+    for (const Phase phase : kPhases)
+        object["bits"][std::string(name_of(phase))] = bits[phase];
+    object["saturation"] = statistic("saturation", statistics.saturation);
+    object["snr_db"] = statistic("snr_db", statistics.snr_db);
+    for_each_statistic(statistics, [&](const char* name, float value) {
+        if (!object.contains(name))
+            object[name] = statistic(name, value);
+    });
+    return object;
+}
+
+void put_bit_ops(Json& object, const BitOps& ops) {
+    object["bit_ops"] = number(ops.training);
+    object["bit_ops_fp32"] = number(ops.training_fp32);
+    object["bit_ops_optimizer"] = number(ops.optimizer);
+    object["bit_ops_optimizer_fp32"] = number(ops.optimizer_fp32);
+}
+
+}  // namespace
+
+void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t down) {
+    ++rounds;
+    samples += record.samples;
+    seconds += record.seconds;
+    bytes_up += record.bytes_up;
+    bytes_down += record.bytes_down;
+    coordinates_up += up;
+    coordinates_down += down;
+    bit_ops += record.bit_ops;
+    if (record.test_loss)
+        final_loss = record.test_loss;
+    if (record.test_accuracy) {
+        final_accuracy = record.test_accuracy;
+        best_accuracy = std::max(best_accuracy.value_or(0), *record.test_accuracy);
+    }
+}
+
+double RunTotals::compression() const {
+    const double fp32_bytes = 4.0 * (static_cast<double>(coordinates_up) + static_cast<double>(coordinates_down));
+    return ratio(fp32_bytes, static_cast<double>(bytes_up) + static_cast<double>(bytes_down));
+}
+
+std::string describe(const PlanChange& change, const Schema& schema) {
+    return fmt::format("{} {} {} -> {}: {}", schema.layers()[change.layer].name, name_of(change.phase), change.from,
+                       change.to, change.reason);
+}
+
+std::string to_json_line(const RoundRecord& record, const Schema& schema) {
+    require(record.layers.size() == schema.layer_count() && record.plan.layers.size() == schema.layer_count(),
+            "a record of {} layers under a plan of {}, expected {}", record.layers.size(), record.plan.layers.size(),
+            schema.layer_count());
+    Json line{{"round", record.round}, {"committed", record.committed}};
+    line["train_loss"] = number(record.train_loss);
+    line["test_loss"] = number(record.test_loss);
+    line["test_accuracy"] = number(record.test_accuracy);
+    line["grad_norm"] = number(record.grad_norm);
+    line["participants"] = record.participants;
+    line["dropped"] = record.dropped;
+    line["rejected"] = record.rejected;
+    line["samples"] = record.samples;
+    line["bytes_up"] = record.bytes_up;
+    line["bytes_down"] = record.bytes_down;
+    put_bit_ops(line, record.bit_ops);
+    line["seconds"] = number(record.seconds);
+    line["model_sha256"] = to_hex(record.model);
+    line["layers"] = Json::array();
+    for (std::size_t layer = 0; layer < schema.layer_count(); ++layer)
+        line["layers"].push_back(layer_object(schema.layers()[layer], record.layers[layer], record.plan.layers[layer]));
+    line["reason"] = fmt::format("{}", fmt::join(record.reason, "; "));
+    // A peer's reason may hold any bytes; what is not UTF-8 is replaced rather than thrown at the run.
+    return line.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha256& model, const RunPlace& place) {
+    Json summary;
+    summary["final_accuracy"] = number(totals.final_accuracy);
+    summary["final_loss"] = number(totals.final_loss);
+    summary["best_accuracy"] = number(totals.best_accuracy);
+    summary["rounds"] = totals.rounds;
+    summary["samples"] = totals.samples;
+    summary["samples_per_s"] = number(ratio(static_cast<double>(totals.samples), totals.seconds));
+    summary["seconds"] = number(totals.seconds);
+    summary["bytes_up"] = totals.bytes_up;
+    summary["bytes_down"] = totals.bytes_down;
+    summary["bits_per_coordinate_up"] = number(bits_per_coordinate(totals.bytes_up, totals.coordinates_up));
+    summary["bits_per_coordinate_down"] = number(bits_per_coordinate(totals.bytes_down, totals.coordinates_down));
+    summary["compression_total"] = number(totals.compression());
+    put_bit_ops(summary, totals.bit_ops);
+    summary["bit_ops_ratio_fp32"] = number(ratio(totals.bit_ops.training, totals.bit_ops.training_fp32));
+    summary["model_sha256"] = to_hex(model);
+    summary["seed"] = job.job.seed;
+    summary["ranks"] = place.ranks;
+    summary["backend"] = place.backend;
+    summary["cpu"] = place.cpu;
+    summary["version"] = version();
+    summary["job"] = to_toml(job);
+    return summary.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string cpu_name() {
+    constexpr std::string_view kKey = "model name";
+    std::ifstream info("/proc/cpuinfo");
+    for (std::string line; std::getline(info, line);) {
+        const std::size_t colon = line.find(": ");
+        if (line.starts_with(kKey) && colon != std::string::npos)
+            return line.substr(colon + 2);
+    }
+    return "unknown";
+}
+
+std::string_view version() {
+    return DITHER_VERSION;
+}
+
+}  // namespace dither

@@ -1,0 +1,79 @@
+// What a run leaves for people and programs: rounds.jsonl, one object a round, and summary.json. DESIGN's keys; keys
+// are added, never renamed.
+#pragma once
+
+#include "core/config.hpp"
+#include "core/model/schema.hpp"
+#include "core/precision/ledger.hpp"
+#include "core/precision/policy.hpp"
+#include "core/sha256.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dither {
+
+/// One committed (or abandoned) round.
+struct RoundRecord {
+    std::uint32_t round = 0;
+    bool committed = true;
+    std::optional<double> train_loss;     ///< mean over the participants by weight; absent without any
+    std::optional<double> test_loss;      ///< absent in rounds that are not evaluated
+    std::optional<double> test_accuracy;  ///< absent for regression, too
+    std::optional<double> grad_norm;      ///< over all layers; absent without any participant
+    std::uint32_t participants = 0;       ///< updates accepted
+    std::uint32_t dropped = 0;            ///< clients that were lost or came too late
+    std::uint32_t rejected = 0;           ///< updates refused
+    std::uint64_t samples = 0;            ///< processed in training, with repetition over epochs
+    std::uint64_t bytes_up = 0;           ///< frames, headers included
+    std::uint64_t bytes_down = 0;
+    BitOps bit_ops;
+    double seconds = 0;
+    Sha256 model{};
+    PrecisionPlan plan;                   ///< that ran in this round
+    std::vector<LayerStatistics> layers;  ///< of all participants
+    std::vector<std::string> reason;      ///< why the next plan differs, or why the round was abandoned
+};
+
+/// Totals over a run, and the state that a resumed run starts its totals from.
+struct RunTotals {
+    std::uint32_t rounds = 0;
+    std::uint64_t samples = 0;
+    double seconds = 0;
+    std::uint64_t bytes_up = 0;
+    std::uint64_t bytes_down = 0;
+    std::uint64_t coordinates_up = 0;  ///< parameters that crossed, for bits per coordinate
+    std::uint64_t coordinates_down = 0;
+    BitOps bit_ops;
+    std::optional<double> final_accuracy;
+    std::optional<double> final_loss;
+    std::optional<double> best_accuracy;
+
+    void add(const RoundRecord& record, std::uint64_t coordinates_up, std::uint64_t coordinates_down);
+    /// fp32 bytes of the same coordinates over the bytes that crossed; 0 before anything did.
+    double compression() const;
+    bool operator==(const RunTotals&) const = default;
+};
+
+/// Where a run took place.
+struct RunPlace {
+    int ranks = 1;
+    std::string backend;
+    std::string cpu;
+};
+
+/// One line of rounds.jsonl, without the newline.
+std::string to_json_line(const RoundRecord& record, const Schema& schema);
+/// "conv1 forward 8 -> 4: why": a change of the plan as RoundRecord::reason has it.
+std::string describe(const PlanChange& change, const Schema& schema);
+/// summary.json, newline included.
+std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha256& model, const RunPlace& place);
+/// "AMD EPYC 7763", from /proc/cpuinfo; "unknown" elsewhere.
+std::string cpu_name();
+/// Dither's version, "0.1.0".
+std::string_view version();
+
+}  // namespace dither

@@ -1,0 +1,52 @@
+// The aggregator's loop: one thread between the hub, the round and the disk.
+#pragma once
+
+#include "aggregator/checkpoint.hpp"
+#include "aggregator/record.hpp"
+#include "core/compute/backend.hpp"
+#include "core/config.hpp"
+#include "core/data/dataset.hpp"
+#include "core/model/model.hpp"
+#include "transport/hub.hpp"
+
+#include <atomic>
+#include <functional>
+
+namespace dither {
+
+/// What the server tells whoever watches: once when a client's update is in, and once a round.
+struct Progress {
+    std::uint32_t round = 0;    ///< the one that runs, or that has just ended
+    std::uint32_t arrived = 0;  ///< updates of its cohort
+    std::uint32_t cohort = 0;
+    const RoundRecord* ended = nullptr;  ///< set when the round has ended
+};
+using ProgressCallback = std::function<void(const Progress&)>;
+
+struct ServerSetup {
+    const Job& job;
+    const Dataset& test;
+    ModelInput input;  ///< max_batch is that of evaluation
+    const Backend& backend;
+    Hub& hub;
+    RunFolder& folder;
+    std::uint32_t peers = 1;                  ///< how many peers to wait for before the first round
+    const std::atomic<bool>* stop = nullptr;  ///< set by a signal handler: finish nothing, keep the last checkpoint
+    ProgressCallback progress;
+    RunPlace place;
+};
+
+struct RunResult {
+    RunTotals totals;
+    Sha256 model{};
+    bool interrupted = false;
+};
+
+/// Runs the job from its start, or from the folder's checkpoint if `resume`, and writes everything that a run leaves
+/// but the pictures. A peer's failure is met, not thrown: its tasks go to other peers that can do them. Throws
+/// InputError on a checkpoint of another job, IoError when the disk fails, TrainingError when three rounds in a row
+/// cannot commit or a client diverges although every layer already trains in fp32. However it ends, the peers are told
+/// and the hub is closed.
+RunResult run_server(const ServerSetup& setup, bool resume);
+
+}  // namespace dither

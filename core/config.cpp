@@ -1,0 +1,329 @@
+#include "core/config.hpp"
+
+#include "core/detail/options.hpp"
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
+#include <iterator>
+#include <limits>
+
+namespace dither {
+namespace {
+
+using detail::Option;
+using detail::OptionList;
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr detail::Interval kPositive{0, kInfinity, true};
+constexpr detail::Interval kNotNegative{0, kInfinity};
+constexpr detail::Interval kShare{0, 1, true};                      // (0, 1]
+constexpr detail::Interval kDecay{0, 1, false, true};               // [0, 1)
+constexpr detail::Interval kFraction{0, 1, true, true};             // (0, 1)
+constexpr std::int64_t kClientLimit = (std::int64_t{1} << 32) - 2;  // 2^32 - 1 stands for the server in StreamKey
+constexpr std::array<std::string_view, 2> kRoundings{"nearest", "stochastic"};            // in the order of Rounding
+constexpr std::array<std::string_view, 2> kObservers{"minmax", "moving_average_minmax"};  // in the order of Observer
+
+template <typename Enum>
+void declare_enum(OptionList& list, std::string key, Enum& member, detail::Choices names, std::string meaning) {
+    list.choice(
+        std::move(key), [&member, names] { return names[static_cast<std::size_t>(member)]; },
+        [&member, names](std::string_view name) {
+            member = static_cast<Enum>(std::find(names.begin(), names.end(), name) - names.begin());
+        },
+        names, std::move(meaning));
+}
+
+void declare_quantizer(OptionList& list, const std::string& table, QuantizerOptions& options) {
+    list.choice(
+        table + ".scheme", [&options] { return scheme_name(options); },
+        [&options](std::string_view name) { set_scheme(options, name); }, scheme_names(),
+        "which values share a scale, and whether codes are symmetric about zero");
+    declare_enum(list, table + ".observer", options.observer, kObservers, "how the clip range is found");
+    declare_enum(list, table + ".rounding", options.rounding, kRoundings, "how values are rounded to codes");
+}
+
+void declare_codec(OptionList& list, const std::string& table, CodecOptions& options) {
+    list.choice(table + ".kind", options.kind, {"raw", "grid"}, "raw: fp32; grid: integers on one step a layer");
+    list.code_bits(table + ".bits", options.bits, "grid: width of a code; auto: the controller's choice each round");
+}
+
+void declare_job(OptionList& list, Job& job) {
+    list.text("job.name", job.job.name, "names the run in reports");
+    list.integer("job.seed", job.job.seed, 0, "the key of every random number of the run");
+    list.integer("job.rounds", job.job.rounds, 1, "rounds of federated training");
+    list.integer("job.evaluate_every", job.job.evaluate_every, 1, "rounds between tests; the last is always tested");
+
+    DataOptions& data = job.data;
+    list.choice("data.format", data.format, {"idx", "csv"}, "the format of the files at data.path");
+    list.text("data.path", data.path, "idx: the folder of the four files; csv: the file");
+    list.text("data.label", data.label, "csv: the column of the label: \"first\", \"last\" or its name in the header");
+    list.choice("data.task", data.task, {"classification", "regression"},
+                "csv: whether labels are classes or numbers to predict");
+    list.number("data.test_fraction", data.test_fraction, kFraction,
+                "csv: the share of rows that becomes the test set");
+    list.integer("data.limit", data.limit, 0, "use only so many training samples, the first ones; 0 = all");
+}
+
+void declare_federation(OptionList& list, FederationOptions& federation) {
+    list.integer("federation.clients", federation.clients, 1, kClientLimit, "clients that hold a part of the data");
+    list.integer("federation.cohort", federation.cohort, 1, kClientLimit, "clients whose updates make a round");
+    list.number("federation.over_select", federation.over_select, {1, kInfinity},
+                "asks cohort * over_select clients, rounded up, and takes the first cohort of them");
+    list.duration("federation.deadline", federation.deadline,
+                  "how long a round may take, in real time; 0s waits for all");
+    list.number("federation.quorum", federation.quorum, kShare,
+                "the share of the cohort that a round needs at its deadline");
+    list.choice("federation.strategy.kind", federation.strategy.kind, {"fedavg"}, "how updates become a new model");
+    list.number("federation.strategy.server_lr", federation.strategy.server_lr, kPositive,
+                "new model = model + server_lr * mean update");
+    list.choice("federation.partition.kind", federation.partition.kind, {"iid", "dirichlet"},
+                "how the training set is dealt to the clients");
+    list.number("federation.partition.alpha", federation.partition.alpha, kPositive,
+                "dirichlet: concentration; small values give each client few classes");
+}
+
+void declare_training(OptionList& list, Job& job) {
+    list.choice("model.name", job.model.name, {"linear", "mlp", "cnn2"}, "the network");
+    list.widths("model.hidden", job.model.hidden, "mlp: widths of the hidden layers");
+
+    TrainOptions& train = job.train;
+    list.integer("train.epochs", train.epochs, 1, "local epochs a round");
+    list.integer("train.batch_size", train.batch_size, 1, 1 << 20, "samples of an optimizer step");
+    list.choice("train.loss", train.loss, {"cross_entropy", "mse"}, "cross_entropy for labels, mse for regression");
+    OptimizerOptions& optimizer = train.optimizer;
+    list.choice("train.optimizer.kind", optimizer.kind, {"sgd", "adam"}, "the local optimizer");
+    list.number("train.optimizer.lr", optimizer.lr, kPositive, "learning rate");
+    list.number("train.optimizer.momentum", optimizer.momentum, kDecay, "sgd: share of the velocity that is kept");
+    list.flag("train.optimizer.nesterov", optimizer.nesterov, "sgd: Nesterov's momentum");
+    list.number("train.optimizer.beta1", optimizer.beta1, kDecay, "adam: decay of the first moment");
+    list.number("train.optimizer.beta2", optimizer.beta2, kDecay, "adam: decay of the second moment");
+    list.number("train.optimizer.epsilon", optimizer.epsilon, kPositive, "adam: added to the denominator");
+    list.number("train.optimizer.weight_decay", optimizer.weight_decay, kNotNegative, "times w, added to the gradient");
+}
+
+void declare_precision(OptionList& list, PrecisionOptions& precision) {
+    list.choice("precision.policy", precision.policy, {"fp32", "uniform", "gradient", "numgeom", "numgeom_literal"},
+                "who decides the bits of each layer and phase");
+    list.integer("precision.bits", precision.bits, 2, 32, "uniform: width of every phase; one of precision.levels");
+    list.levels("precision.levels", precision.levels, "the widths that a plan may use; 32 is fp32");
+    list.integer("precision.margin_bits", precision.margin_bits, 0, 16, "numgeom, numgeom_literal: bits of safety");
+    list.integer("precision.warmup_rounds", precision.warmup_rounds, 0, "numgeom_literal: rounds at fp32 first");
+    list.integer("precision.curvature_every", precision.curvature_every, 1, "rounds between curvature measurements");
+    list.integer("precision.curvature_clients", precision.curvature_clients, 1, "clients of a cohort that measure it");
+    list.number("precision.smoothing", precision.smoothing, kShare, "weight of the newest round in moving averages");
+    list.number("precision.backward_tolerance", precision.backward_tolerance, kPositive,
+                "numgeom: relative error of the output gradient that still trains");
+}
+
+/// Every key of a job file, in the order of the resolved one. Add an option here and nowhere else.
+OptionList declare(Job& job) {
+    OptionList list;
+    declare_job(list, job);
+    declare_federation(list, job.federation);
+    declare_training(list, job);
+    declare_precision(list, job.precision);
+    declare_quantizer(list, "quantize.weights", job.quantize.weights);
+    declare_quantizer(list, "quantize.activations", job.quantize.activations);
+    declare_quantizer(list, "quantize.gradients", job.quantize.gradients);
+    list.choice("noise.kind", job.noise.kind, {"none", "gaussian", "xi"}, "added to the weights of a training step");
+    list.number("noise.sigma", job.noise.sigma, kNotNegative, "gaussian: standard deviation");
+    list.number("noise.xi_scaling", job.noise.xi_scaling, kNotNegative, "xi: sigma = 4/3 * 1e-4 * xi_scaling");
+    declare_codec(list, "codec.uplink", job.codec.uplink);
+    declare_codec(list, "codec.downlink", job.codec.downlink);
+    list.choice("compute.backend", job.compute.backend, {"auto", "eigen"}, "who multiplies matrices");
+    list.text("output.dir", job.output.dir, "the folder for everything that the run leaves");
+    list.integer("output.checkpoint_every", job.output.checkpoint_every, 1, "rounds between checkpoints");
+    list.flag("output.pictures", job.output.pictures, "draw accuracy and precision as PNG, if gnuplot is there");
+    return list;
+}
+
+/// A text that sets options, and how to point into it.
+struct Source {
+    std::string name;
+    bool has_lines;
+
+    std::string at(const toml::source_region& region) const {
+        return has_lines ? fmt::format("{}:{}:{}", name, region.begin.line, region.begin.column) : name;
+    }
+};
+
+void assign(Option& option, const toml::node& node, const Source& source) {
+    if (!option.assign(node))
+        throw InputError(fmt::format("{}: {}: expected {}, found {}", source.at(node.source()), option.key,
+                                     option.expected, detail::describe(node)));
+    option.where = source.at(node.source());
+}
+
+void apply_node(OptionList& options, const std::string& name, const toml::key& key, const toml::node& node,
+                const Source& source);
+
+void apply_table(OptionList& options, const std::string& prefix, const toml::table& table, const Source& source) {
+    for (const auto& [key, node] : table)
+        apply_node(options, prefix + std::string(key.str()), key, node, source);
+}
+
+void apply_node(OptionList& options, const std::string& name, const toml::key& key, const toml::node& node,
+                const Source& source) {
+    if (Option* option = options.find(name)) {
+        assign(*option, node, source);
+    } else if (!options.is_table(name)) {
+        throw InputError(fmt::format("{}: unknown key {}; the nearest known one is {}", source.at(key.source()), name,
+                                     options.nearest(name)));
+    } else if (const toml::table* inner = node.as_table()) {
+        apply_table(options, name + '.', *inner, source);
+    } else if (Option* kind = options.find(name + ".kind"); kind != nullptr && node.is_string()) {
+        assign(*kind, node, source);  // strategy = "fedavg" is short for strategy = { kind = "fedavg" }
+    } else {
+        throw InputError(
+            fmt::format("{}: {}: expected a table, found {}", source.at(node.source()), name, detail::describe(node)));
+    }
+}
+
+toml::table parse_toml(std::string_view text, const Source& source) {
+    try {
+        return toml::parse(text);
+    } catch (const toml::parse_error& error) {
+        throw InputError(fmt::format("{}: {}", source.at(error.source()), error.description()));
+    }
+}
+
+/// "section.key=value" is TOML as it stands, or once a bare value is quoted.
+toml::table parse_override(const std::string& text, const Source& source) {
+    const std::size_t equals = text.find('=');
+    if (equals == 0 || equals == std::string::npos || text.find_first_of("\r\n") != std::string::npos)
+        throw InputError(fmt::format("{}: expected section.key=value", source.name));
+    const std::size_t start = text.find_first_not_of(" \t", equals + 1);
+    const std::string value = start == std::string::npos ? "" : text.substr(start);
+    try {
+        return toml::parse(text);
+    } catch (const toml::parse_error&) {
+        const bool bare = value.empty() || std::string_view("\"'[{").find(value.front()) == std::string_view::npos;
+        return parse_toml(bare ? text.substr(0, equals + 1) + detail::quoted(value) : text, source);
+    }
+}
+
+/// Refuses options that are fine alone but not together, and says where each was set.
+class Combinations {
+public:
+    Combinations(OptionList& options, std::string source) : options_(options), source_(std::move(source)) {}
+
+    void forbid(bool broken, std::initializer_list<std::string_view> keys, std::string_view reason) const {
+        if (!broken)
+            return;
+        std::vector<std::string> settings;
+        for (const std::string_view key : keys) {
+            const Option& option = *options_.find(key);
+            settings.push_back(fmt::format("{} = {} ({})", key, option.text(), option.where));
+        }
+        throw InputError(fmt::format("{}: {}: {}", source_, fmt::join(settings, ", "), reason));
+    }
+
+private:
+    OptionList& options_;
+    std::string source_;
+};
+
+void check_combinations(const Job& job, const Combinations& combinations) {
+    const FederationOptions& federation = job.federation;
+    combinations.forbid(federation.cohort > federation.clients, {"federation.cohort", "federation.clients"},
+                        "the cohort is larger than the number of clients");
+    combinations.forbid(std::floor(federation.cohort * federation.over_select) > federation.clients,
+                        {"federation.over_select", "federation.cohort", "federation.clients"},
+                        "cohort * over_select is larger than the number of clients");
+    const bool regression = job.data.format == "csv" && job.data.task == "regression";
+    combinations.forbid(regression && job.train.loss != "mse", {"train.loss", "data.task"},
+                        "regression is trained with the loss \"mse\"");
+    combinations.forbid(!regression && job.train.loss == "mse", {"train.loss", "data.format", "data.task"},
+                        "labels are trained with the loss \"cross_entropy\"");
+    combinations.forbid(regression && federation.partition.kind == "dirichlet",
+                        {"federation.partition.kind", "data.task"}, "dirichlet deals classes, and regression has none");
+    const OptimizerOptions& optimizer = job.train.optimizer;
+    combinations.forbid(optimizer.nesterov && (optimizer.kind != "sgd" || optimizer.momentum <= 0),
+                        {"train.optimizer.nesterov", "train.optimizer.kind", "train.optimizer.momentum"},
+                        "nesterov needs sgd with momentum > 0");
+    const std::vector<int>& levels = job.precision.levels;
+    const bool a_level = std::find(levels.begin(), levels.end(), job.precision.bits) != levels.end();
+    combinations.forbid(job.precision.policy == "uniform" && !a_level, {"precision.bits", "precision.levels"},
+                        "the bits of the uniform policy are none of the levels");
+}
+
+/// The options that pass `keep`, as TOML: a section for each first part of a key, an inline table for each second one.
+template <typename Keep>
+std::string write_toml(std::span<const Option> options, Keep keep) {
+    std::string text, section, table;
+    const auto close_table = [&] { text += table.empty() ? "" : " }\n"; };
+    for (const Option& option : options) {
+        if (!keep(option.key))
+            continue;
+        const std::size_t first = option.key.find('.');
+        const std::size_t last = option.key.rfind('.');
+        const std::string new_section = option.key.substr(0, first);
+        const std::string new_table = first == last ? "" : option.key.substr(first + 1, last - first - 1);
+        const bool same_table = new_section == section && new_table == table && !table.empty();
+        if (!same_table)
+            close_table();
+        if (new_section != section)
+            text += fmt::format("{}[{}]\n", text.empty() ? "" : "\n", new_section);
+        if (!new_table.empty())
+            text += same_table ? ", " : new_table + " = { ";
+        text += fmt::format("{} = {}{}", option.key.substr(last + 1), option.text(), new_table.empty() ? "\n" : "");
+        section = new_section;
+        table = new_table;
+    }
+    close_table();
+    return text;
+}
+
+std::string read_file(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file || std::filesystem::is_directory(path))
+        throw InputError(fmt::format("{}: cannot read the job file", path));
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+}  // namespace
+
+Job load_job(const std::string& path, std::span<const std::string> overrides) {
+    return parse_job(read_file(path), path, overrides);
+}
+
+Job parse_job(std::string_view toml, const std::string& source, std::span<const std::string> overrides) {
+    Job job;
+    OptionList options = declare(job);
+    const Source file{source, true};
+    apply_table(options, "", parse_toml(toml, file), file);
+    for (const std::string& text : overrides) {
+        const Source override_source{"--set " + text, false};
+        apply_table(options, "", parse_override(text, override_source), override_source);
+    }
+    check_combinations(job, Combinations(options, source));
+    return job;
+}
+
+std::string to_toml(const Job& job) {
+    Job copy = job;
+    return write_toml(declare(copy).all(), [](std::string_view) { return true; });
+}
+
+Sha256 identity(const Job& job) {
+    Job copy = job;
+    return sha256(write_toml(declare(copy).all(), [](std::string_view key) {
+        return !key.starts_with("output.") && !key.starts_with("compute.") && key != "job.rounds";
+    }));
+}
+
+std::string describe_options() {
+    Job defaults;
+    const OptionList options = declare(defaults);
+    std::string text;
+    for (const Option& option : options.all())
+        text += fmt::format("{} = {}\n    {}\n    {}\n", option.key, option.text(), option.meaning, option.expected);
+    return text;
+}
+
+}  // namespace dither

@@ -1,0 +1,152 @@
+// The job: every option of a run with its default, range and meaning, in one place (config.cpp declares them once, and
+// the parser, the overrides, the resolved file, the help and the errors all follow from that one declaration).
+#pragma once
+
+#include "core/quantize/quantizer.hpp"
+#include "core/sha256.hpp"
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace dither {
+
+struct JobOptions {
+    std::string name = "job";
+    std::uint32_t seed = 1;
+    std::uint32_t rounds = 20;
+    std::uint32_t evaluate_every = 1;
+};
+
+struct DataOptions {
+    std::string format = "idx";  ///< idx | csv
+    std::string path = "/usr/share/datasets/fashion-mnist";
+    std::string label = "last";           ///< csv: which column holds the label: "first", "last" or a header's name
+    std::string task = "classification";  ///< csv: classification | regression
+    double test_fraction = 0.2;           ///< csv: the share of rows, drawn by the seed, that becomes the test split
+    std::uint64_t limit = 0;              ///< use at most so many training samples, the first ones; 0 = all
+};
+
+struct PartitionOptions {
+    std::string kind = "iid";  ///< iid | dirichlet
+    double alpha = 0.5;        ///< dirichlet's concentration
+};
+
+struct StrategyOptions {
+    std::string kind = "fedavg";
+    double server_lr = 1.0;  ///< new model = model + server_lr * mean update
+};
+
+struct FederationOptions {
+    std::uint32_t clients = 100;
+    std::uint32_t cohort = 10;
+    double over_select =
+        1.0;  ///< ask cohort * over_select clients, rounded up, and close with the first cohort of them
+    std::chrono::milliseconds deadline{0};  ///< of a round; 0 = wait for all. Real time.
+    double quorum = 0.5;  ///< a round needs this share of the cohort at its deadline, else it is abandoned
+    StrategyOptions strategy;
+    PartitionOptions partition;
+};
+
+struct ModelOptions {
+    std::string name = "cnn2";                 ///< linear | mlp | cnn2
+    std::vector<std::int64_t> hidden = {128};  ///< mlp: widths of the hidden layers
+};
+
+struct OptimizerOptions {
+    std::string kind = "sgd";  ///< sgd | adam
+    double lr = 0.05;
+    double momentum = 0.9;
+    bool nesterov = false;
+    double beta1 = 0.9;
+    double beta2 = 0.999;
+    double epsilon = 1e-8;
+    double weight_decay = 0;
+};
+
+struct TrainOptions {
+    std::uint32_t epochs = 1;  ///< local epochs a round
+    std::uint32_t batch_size = 32;
+    std::string loss = "cross_entropy";  ///< cross_entropy | mse
+    OptimizerOptions optimizer;
+};
+
+struct PrecisionOptions {
+    std::string policy = "numgeom";  ///< fp32 | uniform | gradient | numgeom | numgeom_literal
+    int bits = 8;                    ///< uniform: forward, backward and optimizer
+    std::vector<int> levels = {4, 8, 16, 32};
+    int margin_bits = 4;                  ///< numgeom's safety margin c
+    std::uint32_t warmup_rounds = 1;      ///< numgeom_literal: rounds at fp32 before the rule decides
+    std::uint32_t curvature_every = 5;    ///< rounds between measurements of the curvature
+    std::uint32_t curvature_clients = 2;  ///< how many of the cohort measure it
+    double smoothing = 0.5;           ///< weight of the newest round in the controller's moving averages, 0 < s <= 1
+    double backward_tolerance = 0.7;  ///< numgeom: relative error of the output gradient that still trains
+};
+
+struct QuantizeOptions {
+    QuantizerOptions weights{Symmetry::symmetric, Granularity::per_channel, Rounding::nearest, Observer::minmax};
+    QuantizerOptions activations{Symmetry::affine, Granularity::per_tensor, Rounding::nearest,
+                                 Observer::moving_average_minmax};
+    QuantizerOptions gradients{Symmetry::symmetric, Granularity::per_sample, Rounding::stochastic, Observer::minmax};
+};
+
+struct NoiseOptions {
+    std::string kind = "none";  ///< none | gaussian | xi
+    double sigma = 0.01;        ///< gaussian
+    double xi_scaling = 1.0;    ///< xi
+};
+
+/// One direction's codec.
+struct CodecOptions {
+    std::string kind = "grid";  ///< raw | grid
+    int bits = 0;               ///< grid: nominal width of a code, 2..16; 0 = "auto", the controller's choice
+};
+
+struct CodecPair {
+    CodecOptions uplink;
+    CodecOptions downlink;
+};
+
+struct ComputeOptions {
+    std::string backend = "auto";  ///< auto | eigen
+};
+
+struct OutputOptions {
+    std::string dir = "runs/job";
+    std::uint32_t checkpoint_every = 1;  ///< rounds; the last one and an interrupted one are always kept
+    bool pictures = true;                ///< accuracy and precision as PNG, if gnuplot is there
+};
+
+/// A whole job. A copyable value; equal jobs give equal models.
+struct Job {
+    JobOptions job;
+    DataOptions data;
+    FederationOptions federation;
+    ModelOptions model;
+    TrainOptions train;
+    PrecisionOptions precision;
+    QuantizeOptions quantize;
+    NoiseOptions noise;
+    CodecPair codec;
+    ComputeOptions compute;
+    OutputOptions output;
+};
+
+/// Reads a job file and applies overrides ("section.key=value", TOML values; a bare word is taken as a string), in
+/// order. Throws InputError that names the file and line (or the override), the key, what was expected and, for an
+/// unknown key, the nearest known one. Ranges and combinations are checked too.
+Job load_job(const std::string& path, std::span<const std::string> overrides = {});
+/// The same for TOML text; `source` names it in errors.
+Job parse_job(std::string_view toml, const std::string& source, std::span<const std::string> overrides = {});
+
+/// The job as TOML with every key written out; parse_job(to_toml(job)) gives the same job.
+std::string to_toml(const Job& job);
+/// Names what decides the results: the SHA-256 of to_toml without [output], [compute] and job.rounds, so that a run can
+/// be continued for more rounds, elsewhere, by another backend.
+Sha256 identity(const Job& job);
+/// Every key with its type, default, range and meaning, for --help-job and the documentation.
+std::string describe_options();
+
+}  // namespace dither

@@ -1,0 +1,29 @@
+// How a training set is dealt to clients.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace dither {
+
+struct PartitionOptions;
+
+/// indices[offsets[k] .. offsets[k + 1]] are client k's samples, ascending. Some clients may have none.
+struct Partition {
+    std::vector<std::uint32_t> indices;
+    std::vector<std::size_t> offsets;
+
+    std::size_t clients() const { return offsets.size() - 1; }
+    std::span<const std::uint32_t> of(std::uint32_t client) const;
+};
+
+/// iid: a random permutation cut into equal parts.
+/// dirichlet: each class is dealt to the clients by proportions drawn from Dirichlet(alpha) (Yurochkin et al.,
+/// "Bayesian nonparametric federated learning of neural networks", ICML 2019). A pure function of its arguments, so
+/// every rank computes the same one. `samples` is the size of the training set; `labels` may be empty for iid. Throws
+/// InputError on more clients than samples or on dirichlet without labels.
+Partition make_partition(const PartitionOptions& options, std::uint32_t clients, std::size_t samples,
+                         std::span<const std::int32_t> labels, int classes, std::uint32_t seed);
+
+}  // namespace dither

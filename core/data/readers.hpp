@@ -1,0 +1,35 @@
+// The readers behind load_data, one for each format, and what they share.
+#pragma once
+
+#include "core/config.hpp"
+#include "core/data/dataset.hpp"
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace dither::detail {
+
+/// MNIST's format: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte
+/// in the folder options.path, each plain or with .gz. http://yann.lecun.com/exdb/mnist
+DataSplits load_idx(const DataOptions& options);
+
+/// A table of numbers, one sample a line, comma-separated; a first line without any number is a header. The rows are
+/// shuffled by the seed; the first test_fraction of them is the test split, the next `limit` ones train. Features are
+/// standardized by the training split: (x - mean) / deviation, column by column.
+DataSplits load_csv(const DataOptions& options, std::uint32_t seed);
+
+/// Labels are 0 .. classes - 1, each of which occurs: the number of classes is the first label that does not.
+int count_classes(std::span<const std::int32_t> labels);
+
+[[noreturn]] void fail_label(const std::string& place, std::int32_t label, int classes);
+
+/// Throws InputError on the first label that is not in 0 .. classes - 1; place(i) says where label i stands.
+template <typename Place>
+void require_labels_below(std::span<const std::int32_t> labels, int classes, Place place) {
+    for (std::size_t i = 0; i < labels.size(); ++i)
+        if (labels[i] < 0 || labels[i] >= classes)
+            fail_label(place(i), labels[i], classes);
+}
+
+}  // namespace dither::detail

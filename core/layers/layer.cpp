@@ -1,0 +1,13 @@
+#include "core/layers/layer.hpp"
+
+#include "core/error.hpp"
+
+namespace dither {
+
+void Layer::attach(std::size_t, std::span<float> values, std::span<float> gradients) {
+    require(values.empty() && gradients.empty(), "a {} layer has no parameters, but got {}", kind(), values.size());
+}
+
+void Layer::report(LayerStatistics&) const {}
+
+}  // namespace dither

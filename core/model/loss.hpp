@@ -1,0 +1,36 @@
+// Losses: the mean over the batch, and its gradient with respect to the network's output.
+#pragma once
+
+#include "core/data/dataset.hpp"
+#include "core/tensor.hpp"
+
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace dither {
+
+/// What a network's output says about labelled samples.
+struct Score {
+    double loss = 0;            ///< summed over the samples
+    std::uint64_t correct = 0;  ///< argmax equals the label; 0 for regression
+    std::uint64_t samples = 0;
+
+    Score& operator+=(const Score& other);
+    double mean_loss() const { return samples == 0 ? 0 : loss / static_cast<double>(samples); }
+    double accuracy() const { return samples == 0 ? 0 : static_cast<double>(correct) / static_cast<double>(samples); }
+};
+
+/// Stateless; may be shared by threads.
+class Loss {
+public:
+    virtual ~Loss() = default;
+    /// output: [batch, outputs]. `gradient` (same shape) receives d(mean loss)/d(output); null to skip it.
+    virtual Score evaluate(const Tensor& output, const Targets& targets, Tensor* gradient) const = 0;
+};
+
+/// "cross_entropy": -log softmax(output)[label]. "mse": mean over the outputs of (output - target)^2.
+/// Throws InputError on another name.
+std::unique_ptr<Loss> make_loss(std::string_view name);
+
+}  // namespace dither

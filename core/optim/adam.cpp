@@ -1,0 +1,75 @@
+// m <- beta1 m + (1 - beta1) g      v <- beta2 v + (1 - beta2) g^2      w <- w - lr m^ / (sqrt(v^) + epsilon)
+// m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t)        Kingma, Ba, "Adam", ICLR 2015, algorithm 1.
+//
+// The state holds sqrt(v) in place of v: it spans half the decades, so that few bits reach small values too.
+#include "core/optim/block_rounder.hpp"
+#include "core/optim/kernels.hpp"
+#include "core/optim/optimizers.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dither {
+namespace {
+
+class Adam final : public Optimizer {
+public:
+    Adam(const OptimizerOptions& options, const Schema& schema)
+        : options_(options), schema_(schema), moment_(schema.parameters(), 0.0F), root_(schema.parameters(), 0.0F) {}
+
+    void reset() override {
+        steps_ = 0;
+        std::fill(moment_.begin(), moment_.end(), 0.0F);
+        std::fill(root_.begin(), root_.end(), 0.0F);
+    }
+
+    void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
+              const StreamKey& key) override {
+        check_step(schema_, parameters, gradients, plan);
+        ++steps_;
+        const kernels::AdamRule rule = rule_at(steps_);
+        for (std::size_t i = 0; i < schema_.layer_count(); ++i)
+            step_layer(i, schema_.slice(parameters, i), schema_.slice(gradients, i), state_bits(plan, i), key, rule);
+    }
+
+private:
+    kernels::AdamRule rule_at(int t) const {
+        return {.beta1 = static_cast<float>(options_.beta1),
+                .beta2 = static_cast<float>(options_.beta2),
+                .epsilon = static_cast<float>(options_.epsilon),
+                .weight_decay = static_cast<float>(options_.weight_decay),
+                .step_size = static_cast<float>(options_.lr / (1 - std::pow(options_.beta1, t))),
+                .root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t)))};
+    }
+
+    void step_layer(std::size_t index, std::span<float> w, std::span<const float> g, int bits, const StreamKey& key,
+                    const kernels::AdamRule& rule) {
+        const std::span<float> m = schema_.slice(std::span<float>(moment_), index);
+        const std::span<float> root = schema_.slice(std::span<float>(root_), index);
+        if (bits == kFullBits) {
+            kernels::adam(w.data(), g.data(), m.data(), root.data(), w.size(), rule);
+            return;
+        }
+        BlockRounder rounder(key, index, bits);
+        for (std::size_t begin = 0; begin < w.size(); begin += BlockRounder::kBlock) {
+            const std::size_t count = std::min(BlockRounder::kBlock, w.size() - begin);
+            kernels::adam(w.data() + begin, g.data() + begin, m.data() + begin, root.data() + begin, count, rule);
+            rounder.round(m.subspan(begin, count));
+            rounder.round_positive(root.subspan(begin, count));
+        }
+    }
+
+    OptimizerOptions options_;
+    Schema schema_;
+    AlignedFloats moment_;
+    AlignedFloats root_;
+    int steps_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Optimizer> make_adam(const OptimizerOptions& options, const Schema& schema) {
+    return std::make_unique<Adam>(options, schema);
+}
+
+}  // namespace dither

@@ -1,0 +1,38 @@
+// Optimizers over flat parameter vectors, with state that may be kept in few bits.
+//
+// To add one: one file in core/optim/ and one line in make_optimizer.
+#pragma once
+
+#include "core/model/schema.hpp"
+#include "core/precision/plan.hpp"
+#include "core/rng.hpp"
+
+#include <memory>
+#include <span>
+
+namespace dither {
+
+struct OptimizerOptions;
+
+/// Not thread-safe. State memory is planned at construction.
+class Optimizer {
+public:
+    virtual ~Optimizer() = default;
+
+    /// Forgets all state: a new client starts its local training.
+    virtual void reset() = 0;
+    /// One step on all layers. State of layer i is rounded stochastically to plan->layers[i].optimizer bits after the
+    /// step, symmetric, one scale for each block of 256 values (Dettmers et al. 2022); a null plan keeps fp32. Adam's
+    /// second moment is kept as its root, on unsigned codes of which a positive value never takes 0. `key` carries
+    /// client, round and step. Throws TrainingError if state to be rounded is not finite.
+    virtual void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
+                      const StreamKey& key) = 0;
+};
+
+/// sgd: v <- momentum * v + g; w <- w - lr * v, or with nesterov w <- w - lr * (g + momentum * v).
+///      momentum 0 keeps no state (Sutskever et al. 2013; as torch.optim.SGD with dampening 0).
+/// adam: m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + epsilon) (Kingma and Ba 2015, algorithm 1).
+/// weight_decay adds weight_decay * w to g. Throws InputError on an unknown kind.
+std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Schema& schema);
+
+}  // namespace dither

@@ -1,0 +1,170 @@
+#include "core/precision/curvature.hpp"
+
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace dither {
+namespace {
+
+/// Relative size of a difference step: far above the rounding of fp32 gradients, far below the scale of the loss.
+constexpr double kStep = 1e-3;
+/// Products with W^T W are cheap, so many of them; the error of the norm falls as (sigma_2 / sigma_1)^(4 k).
+constexpr int kOperatorIterations = 40;
+
+template <typename Values>
+double norm_of(const Values& values) {
+    double squares = 0;
+    for (const double value : values)
+        squares += value * value;
+    return std::sqrt(squares);
+}
+
+/// Puts a layer's parameters back, whatever happens.
+class Restore {
+public:
+    Restore(std::span<float> parameters, std::vector<float>& saved) : parameters_(parameters), saved_(saved) {
+        saved_.assign(parameters.begin(), parameters.end());
+    }
+    Restore(const Restore&) = delete;
+    Restore& operator=(const Restore&) = delete;
+    ~Restore() { std::copy(saved_.begin(), saved_.end(), parameters_.begin()); }
+
+private:
+    std::span<float> parameters_;
+    std::vector<float>& saved_;
+};
+
+void move_to(std::span<float> parameters, std::span<const float> origin, std::span<const float> v, double step) {
+    for (std::size_t i = 0; i < parameters.size(); ++i)
+        parameters[i] = static_cast<float>(static_cast<double>(origin[i]) + step * static_cast<double>(v[i]));
+}
+
+void fill_gradients(Model& model, const Loss& loss, const Batch& batch, Tensor& output_gradient) {
+    const Pass pass{.branches = Branches::held};  // fp32, no noise, nothing observed
+    const Tensor& output = model.forward(batch.inputs, pass);
+    output_gradient.resize(output.shape());
+    loss.evaluate(output, batch.targets, &output_gradient);
+    model.backward(batch.inputs, output_gradient, pass);
+}
+
+/// A layer's weight as a matrix, row-major [rows = fan_in, columns = out], and the factor from its norm to the layer's.
+struct Matrix {
+    std::span<const float> values;
+    std::size_t rows = 0;
+    std::size_t columns = 0;
+    double factor = 1;
+};
+
+Matrix weight_matrix(const LayerSpec& layer, std::span<const float> parameters) {
+    for (const TensorSpec& tensor : layer.tensors) {
+        const int rank = tensor.shape.rank();
+        if (rank != 2 && rank != 4)
+            continue;
+        const auto count = static_cast<std::size_t>(tensor.shape.count());
+        const auto columns = static_cast<std::size_t>(tensor.shape[rank - 1]);
+        const std::int64_t taps = rank == 4 ? tensor.shape[0] * tensor.shape[1] : 1;
+        return {.values = parameters.subspan(tensor.offset - layer.offset, count),
+                .rows = count / columns,
+                .columns = columns,
+                .factor = std::sqrt(static_cast<double>(taps))};
+    }
+    return {};
+}
+
+/// y = W^T W v
+void multiply_gram(const Matrix& w, std::span<const double> v, std::span<double> y) {
+    std::fill(y.begin(), y.end(), 0.0);
+    for (std::size_t r = 0; r < w.rows; ++r) {
+        const std::span<const float> row = w.values.subspan(r * w.columns, w.columns);
+        double dot = 0;
+        for (std::size_t c = 0; c < w.columns; ++c)
+            dot += static_cast<double>(row[c]) * v[c];
+        for (std::size_t c = 0; c < w.columns; ++c)
+            y[c] += dot * static_cast<double>(row[c]);
+    }
+}
+
+}  // namespace
+
+float operator_norm(const LayerSpec& layer, std::span<const float> parameters, Stream& stream) {
+    const Matrix w = weight_matrix(layer, parameters);
+    std::vector<float> start(w.columns);
+    stream.fill_rademacher(start);
+    std::vector<double> v(start.begin(), start.end());
+    std::vector<double> product(w.columns);
+    double length = norm_of(v);
+    double gram_norm = 0;
+    for (int k = 0; k < kOperatorIterations && length > 0; ++k) {
+        for (double& value : v)
+            value /= length;
+        multiply_gram(w, v, product);
+        gram_norm = length = norm_of(product);
+        v.swap(product);
+    }
+    return static_cast<float>(w.factor * std::sqrt(gram_norm));
+}
+
+void CurvatureProbe::hessian_product(Model& model, const Loss& loss, const Batch& batch, std::size_t index,
+                                     std::span<const float> v, std::span<float> product) {
+    const std::span<float> parameters = model.schema().slice(model.parameters(), index);
+    const std::span<const float> gradients = model.schema().slice(model.gradients(), index);
+    require(v.size() == parameters.size() && product.size() == v.size(),
+            "a Hessian product of {} values into {}, the layer has {}", v.size(), product.size(), parameters.size());
+    const double length = norm_of(v);
+    require(std::isfinite(length) && length > 0, "a Hessian product with a vector of norm {}", length);
+    const double step = kStep * (1 + norm_of(parameters)) / length;
+
+    model.forward(batch.inputs, Pass{.branches = Branches::record});
+    const Restore restore(parameters, saved_);
+    move_to(parameters, saved_, v, step);
+    fill_gradients(model, loss, batch, output_gradient_);
+    std::copy(gradients.begin(), gradients.end(), product.begin());
+    move_to(parameters, saved_, v, -step);
+    fill_gradients(model, loss, batch, output_gradient_);
+    for (std::size_t i = 0; i < product.size(); ++i)
+        product[i] =
+            static_cast<float>((static_cast<double>(product[i]) - static_cast<double>(gradients[i])) / (2 * step));
+}
+
+void CurvatureProbe::measure_layer(Model& model, const Loss& loss, const Batch& batch, std::size_t index, Probe probe,
+                                   Stream& stream, LayerStatistics& statistics) {
+    const std::size_t count = model.schema().layers()[index].count;
+    direction_.resize(count);
+    product_.resize(count);
+    stream.fill_rademacher(direction_);
+    const int iterations = probe == Probe::curvature_norm ? kPowerIterations : 1;
+    double stretch = 0;
+    for (int k = 0; k < iterations; ++k) {
+        hessian_product(model, loss, batch, index, direction_, product_);
+        const double length = norm_of(product_);
+        stretch = length / norm_of(direction_);
+        if (k == 0)
+            statistics.curvature = static_cast<float>(stretch);
+        if (!std::isfinite(length) || length == 0)
+            break;
+        for (std::size_t i = 0; i < count; ++i)
+            direction_[i] = static_cast<float>(static_cast<double>(product_[i]) / length);
+    }
+    if (probe == Probe::curvature_norm)
+        statistics.curvature_norm = static_cast<float>(stretch);
+}
+
+void CurvatureProbe::measure(Model& model, const Loss& loss, const Batch& batch, Probe probe, const StreamKey& key,
+                             std::span<LayerStatistics> statistics) {
+    const Schema& schema = model.schema();
+    require(statistics.size() == schema.layer_count(), "statistics of {} layers, the model has {}", statistics.size(),
+            schema.layer_count());
+    if (probe == Probe::none)
+        return;
+    for (std::size_t i = 0; i < schema.layer_count(); ++i) {
+        Stream stream(key.with(Purpose::curvature_probe, static_cast<std::uint32_t>(i)));
+        measure_layer(model, loss, batch, i, probe, stream, statistics[i]);
+        if (probe == Probe::curvature_norm)
+            statistics[i].lipschitz =
+                operator_norm(schema.layers()[i], schema.slice(std::as_const(model).parameters(), i), stream);
+    }
+}
+
+}  // namespace dither

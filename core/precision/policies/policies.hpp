@@ -1,0 +1,65 @@
+// The makers of the policies, and what they share. Private to core/precision; make_policy chooses.
+#pragma once
+
+#include "core/config.hpp"
+#include "core/precision/policy.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace dither {
+
+/// The same bits in forward, backward and optimizer, always: fp32 and uniform.
+std::unique_ptr<Policy> make_constant(int bits, std::size_t layers);
+std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, std::size_t layers);
+std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, std::size_t layers);
+std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, std::size_t layers);
+
+/// `bits` in the three local phases; uplink and downlink, which are the controller's, at 32.
+PrecisionPlan local_plan(std::size_t layers, int forward, int backward, int optimizer);
+
+/// The state of optimizers survives in no fewer bits than this: its errors add up over steps.
+inline constexpr int kLeastOptimizerBits = 8;
+
+/// Writes decisions into a plan and keeps those that change it.
+class PlanEditor {
+public:
+    explicit PlanEditor(PrecisionPlan& plan) : plan_(plan) {}
+
+    void set(std::size_t layer, Phase phase, int bits, std::string reason);
+    void set_all(Phase phase, int bits, const std::string& reason);
+    std::vector<PlanChange> changes() && { return std::move(changes_); }
+
+private:
+    PrecisionPlan& plan_;
+    std::vector<PlanChange> changes_;
+};
+
+/// A statistic as policies remember it. Below 0: never measured.
+bool is_known(double value);
+/// The newest measurement, or the last one where there is none.
+double newest(double known, float measured);
+/// Exponential moving average: known + weight * (measured - known). What was not measured changes nothing, and a value
+/// that is not finite is replaced by the next one instead of spoiling the average for good.
+double smooth(double known, float measured, double weight);
+
+/// The level for `raw` bits. It goes down only where raw + 0.25 fits too, so that noise in a statistic does not move
+/// the plan to and fro.
+int raise_with_hysteresis(const Levels& levels, double raw, int current);
+
+/// log2(value), and +infinity, which every level set raises to 32, for what has no finite logarithm: 0 (a measurement
+/// that failed, or a gradient that vanished), an infinity, a NaN.
+double safe_log2(double value);
+
+/// Euclidean norm over the layers' norms.
+double joint_norm(std::span<const double> norms);
+
+void check_observation(const Observation& observation, const PrecisionPlan& plan, std::size_t layers);
+/// Throws FormatError unless `state` has as many numbers as `into`.
+void restore_numbers(std::span<const double> state, std::span<double> into);
+
+}  // namespace dither

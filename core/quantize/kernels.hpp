@@ -1,0 +1,54 @@
+// The elementwise loops of quantization, over contiguous runs of values. Private to core/quantize.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace dither::kernels {
+
+/// What values that share a scale are rounded to: x^ = scale * clamp(round(x / scale), code_low, code_high), where a
+/// code is counted from the zero point. A value outside [clip_low, clip_high] counts as clipped.
+struct Grid {
+    float scale = 1;
+    float code_low = 0;
+    float code_high = 0;
+    float clip_low = 0;
+    float clip_high = 0;
+};
+
+/// The same with one grid for each value: element i of each array belongs to value i of the run.
+struct GridArrays {
+    const float* scale;
+    const float* code_low;
+    const float* code_high;
+    const float* clip_low;
+    const float* clip_high;
+};
+
+struct Extremes {
+    float low = 0;
+    float high = 0;
+    bool finite = true;  ///< no NaN and no infinity among the values
+};
+
+/// Of n values and 0, which every grid holds.
+Extremes extremes(const float* x, std::size_t n);
+/// Widens [low[i], high[i]] to hold x[i]; false if any value is not finite.
+bool widen(const float* x, std::size_t n, float* low, float* high);
+bool all_finite(const float* x, std::size_t n);
+
+/// Quantize n values and return how many were clipped; out may be x. Nearest ties to even; stochastic takes one random
+/// word a value and rounds up with a chance of the fraction, to 2^-24.
+std::size_t nearest(const float* x, float* out, std::size_t n, const Grid& grid);
+std::size_t nearest(const float* x, float* out, std::size_t n, const GridArrays& grid);
+std::size_t stochastic(const float* x, const std::uint32_t* words, float* out, std::size_t n, const Grid& grid);
+std::size_t stochastic(const float* x, const std::uint32_t* words, float* out, std::size_t n, const GridArrays& grid);
+
+/// gradient[i] = 0 where x[i] is clipped.
+void mask(const float* x, float* gradient, std::size_t n, const Grid& grid);
+void mask(const float* x, float* gradient, std::size_t n, const GridArrays& grid);
+
+/// Sum of (a - b)^2 and of a^2.
+void squared_error(const float* a, const float* b, std::size_t n, double& error, double& signal);
+
+}  // namespace dither::kernels

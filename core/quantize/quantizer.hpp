@@ -1,0 +1,124 @@
+// Fake quantization: values are rounded to the codes of a b-bit integer and scaled back to floats, so that fp32
+// arithmetic sees what integer arithmetic would. The reference for every real low-precision path.
+//
+//     q = clamp(round(x / scale) + zero_point, quant_min, quant_max)        x^ = scale * (q - zero_point)
+//
+// symmetric: zero_point 0, codes -(2^(b-1) - 1) .. 2^(b-1) - 1.   affine: codes 0 .. 2^b - 1, zero exactly
+// representable. Jacob et al., "Quantization and training of neural networks for efficient integer-arithmetic-only
+// inference", CVPR 2018. The gradient passes straight through inside the clip range and is 0 outside (Bengio, Leonard,
+// Courville 2013).
+#pragma once
+
+#include "core/rng.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace dither {
+
+enum class Symmetry : std::uint8_t { symmetric, affine };
+/// Which values share a scale. The values of a tensor are [rows, channels]: per_channel is one scale a column (the last
+/// axis: output channels), per_sample one a row group (the outermost axis: a sample of the batch).
+enum class Granularity : std::uint8_t { per_tensor, per_channel, per_sample };
+enum class Rounding : std::uint8_t { nearest, stochastic };  ///< nearest: ties to even; stochastic: E[x^] = x
+/// How the clip range is found: the exact extremes of this tensor, or their exponential moving average (0.9 old, 0.1
+/// new; the first tensor sets it).
+enum class Observer : std::uint8_t { minmax, moving_average_minmax };
+
+struct QuantizerOptions {
+    Symmetry symmetry = Symmetry::symmetric;
+    Granularity granularity = Granularity::per_tensor;
+    Rounding rounding = Rounding::nearest;
+    Observer observer = Observer::minmax;
+
+    bool operator==(const QuantizerOptions&) const = default;
+};
+
+/// "per_channel_symmetric", "per_tensor_affine", ...: the job file's name of a granularity and a symmetry.
+std::string_view scheme_name(const QuantizerOptions& options);
+/// The inverse; false if the name is unknown.
+bool set_scheme(QuantizerOptions& options, std::string_view scheme);
+/// Every scheme name, for messages and help.
+std::span<const std::string_view> scheme_names();
+
+struct ScaleZero {
+    float scale = 1;
+    std::int32_t zero_point = 0;
+
+    bool operator==(const ScaleZero&) const = default;
+};
+
+/// The scale (and zero point) whose codes cover [low, high] and 0. An empty range gives scale 1.
+ScaleZero choose_scale(float low, float high, int bits, Symmetry symmetry);
+
+/// Layout of the values: `rows` x `columns`; columns are channels, and rows are grouped into `samples` equal groups.
+struct QuantLayout {
+    std::size_t rows = 1;
+    std::size_t columns = 1;
+    std::size_t samples = 1;
+};
+
+/// Values outside are clipped.
+struct ClipRange {
+    float low = 0;
+    float high = 0;
+
+    bool operator==(const ClipRange&) const = default;
+};
+
+/// One tensor's quantizer: its options and the state of its observer. Plans its memory on first use. Not thread-safe.
+class Quantizer {
+public:
+    explicit Quantizer(const QuantizerOptions& options) : options_(options) {}
+
+    /// Forgets the observed ranges: a new client, a new round.
+    void reset();
+
+    /// Quantizes `x` into `out` (which may be `x`) with `bits` bits; 32 copies, and the observer learns nothing.
+    /// `update_range` lets the observer learn from x (training); without it the last ranges hold, and the exact ones of
+    /// x if there are none yet. Samples come and go with each batch, so per_sample always takes the exact ranges of x.
+    /// `key` is used by stochastic rounding only: value i takes word i of its stream. Counts clipped values. Throws
+    /// TrainingError if x holds a NaN or an infinity; the observer is then as it was.
+    void apply(std::span<const float> x, std::span<float> out, const QuantLayout& layout, int bits,
+               const StreamKey& key, bool update_range = true);
+
+    /// Straight-through estimator: sets gradient[i] to 0 wherever x[i] was outside the clip range of the last apply,
+    /// whose x and layout these must be.
+    void mask_gradient(std::span<const float> x, std::span<float> gradient, const QuantLayout& layout) const;
+
+    std::size_t clipped() const { return clipped_; }               ///< values outside the range in the last apply
+    std::span<const ScaleZero> scales() const { return scales_; }  ///< of the last apply
+    const QuantizerOptions& options() const { return options_; }
+
+private:
+    void observe(std::span<const float> x, const QuantLayout& layout, bool update_range);
+    void measure(std::span<const float> x, const QuantLayout& layout);
+    bool measure_blocks(std::span<const float> x);
+    bool measure_columns(std::span<const float> x);
+    void choose_scales();
+    /// Calls visit(begin, count, grid) for runs of values that share a grid and a chunk of random words.
+    template <typename Visit>
+    void for_each_run(std::size_t count, const Visit& visit) const;
+
+    QuantizerOptions options_;
+    std::vector<ClipRange> measured_;  ///< of this tensor, one for each group that shares a scale
+    std::vector<ClipRange> observed_;  ///< what the observer has learnt; empty if nothing
+    std::vector<ClipRange> clip_;      ///< of the last apply
+    std::vector<ScaleZero> scales_;
+    std::vector<float> columns_;        ///< per_channel: the grid of each column, side by side for the kernels
+    std::vector<std::uint32_t> words_;  ///< random words of a chunk
+    std::size_t clipped_ = 0;
+    int bits_ = 32;
+};
+
+/// ||quantized - exact||^2 and ||exact||^2, in doubles, in a fixed order.
+struct QuantError {
+    double error = 0;
+    double signal = 0;
+};
+QuantError quant_error(std::span<const float> exact, std::span<const float> quantized);
+
+}  // namespace dither

@@ -1,0 +1,69 @@
+#include "core/vector_math.hpp"
+
+#include <array>
+#include <cmath>
+#include <cstddef>
+#include <limits>
+
+#include "core/detail/simd.hpp"
+
+namespace dither {
+namespace {
+
+constexpr std::size_t kLanes = 8;
+
+DITHER_CLONES double lane_squares(const float* v, std::size_t count) {
+    std::array<double, kLanes> sums{};
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            const double value = v[i + lane];
+            sums[lane] += value * value;
+        }
+    for (std::size_t lane = 0; i < count; ++i, ++lane)
+        sums[lane] += static_cast<double>(v[i]) * v[i];
+    double total = 0;
+    for (const double sum : sums)
+        total += sum;
+    return total;
+}
+
+DITHER_CLONES float lane_magnitudes(const float* v, std::size_t count) {
+    std::array<float, kLanes> largest{};
+    std::array<float, kLanes> zeros{};  // x * 0 is 0 unless x is infinite or NaN: comparisons alone would drop a NaN
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            const float magnitude = std::fabs(v[i + lane]);
+            largest[lane] = magnitude > largest[lane] ? magnitude : largest[lane];
+            zeros[lane] += v[i + lane] * 0.0F;
+        }
+    for (std::size_t lane = 0; i < count; ++i, ++lane) {
+        const float magnitude = std::fabs(v[i]);
+        largest[lane] = magnitude > largest[lane] ? magnitude : largest[lane];
+        zeros[lane] += v[i] * 0.0F;
+    }
+    float result = 0;
+    float zero = 0;
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        result = largest[lane] > result ? largest[lane] : result;
+        zero += zeros[lane];
+    }
+    return zero == 0.0F ? result : std::numeric_limits<float>::quiet_NaN();
+}
+
+}  // namespace
+
+double squared_norm(std::span<const float> v) {
+    return lane_squares(v.data(), v.size());
+}
+
+float max_magnitude(std::span<const float> v) {
+    return lane_magnitudes(v.data(), v.size());
+}
+
+bool all_finite(std::span<const float> v) {
+    return std::isfinite(max_magnitude(v));
+}
+
+}  // namespace dither

@@ -1,0 +1,142 @@
+#include "node/session.hpp"
+
+#include <optional>
+#include <vector>
+
+#include "core/config.hpp"
+#include "core/data/partition.hpp"
+#include "core/error.hpp"
+#include "node/trainer.hpp"
+#include "transport/codec.hpp"
+
+namespace dither {
+namespace {
+
+/// Everything that the job decides; made when it arrives.
+class Workshop {
+public:
+    Workshop(const std::string& job, const SessionSetup& setup)
+        : job_(parse_job(job, "the aggregator's job")),
+          loaded_(setup.data == nullptr ? std::optional(load(job_, setup)) : std::nullopt),
+          data_(setup.data == nullptr ? loaded_->train : *setup.data),
+          partition_(deal(setup)),
+          backend_(make_backend(job_.compute)),
+          trainer_(job_, data_, *backend_),
+          downlink_(make_codec(job_.codec.downlink, trainer_.schema())),
+          uplink_(make_codec(job_.codec.uplink, trainer_.schema())),
+          model_(trainer_.schema().parameters()),
+          update_(trainer_.schema().parameters()) {}
+
+    /// Throws TrainingError when training diverges and FormatError when the task cannot be done: one client's failure.
+    Update carry_out(const RoundPlan& plan) {
+        check(plan);
+        receive_model(plan);
+        const std::span<const std::uint32_t> samples = samples_of(plan.client);
+        if (samples.empty())
+            throw FormatError(fmt::format("client {} has no training samples", plan.client));
+        const TrainingTask task{.client = plan.client, .round = plan.round, .plan = &plan.plan, .probe = plan.probe};
+        Update update{.round = plan.round, .client = plan.client, .base = plan.model};
+        update.report = trainer_.train(task, samples, model_, update_);
+        const StreamKey key{
+            .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
+        uplink_->encode(update_, plan.uplink_steps, key, update.payload);
+        return update;
+    }
+
+private:
+    static DataSplits load(const Job& job, const SessionSetup& setup) {
+        DataOptions options = job.data;
+        if (!setup.data_path.empty())
+            options.path = setup.data_path;
+        return load_data(options, job.job.seed);
+    }
+
+    /// A node that speaks for one client owns all of its data; only a simulation deals one data set to many.
+    std::optional<Partition> deal(const SessionSetup& setup) const {
+        if (setup.client != kAnyClient)
+            return std::nullopt;
+        return make_partition(job_.federation.partition, job_.federation.clients, data_.size(), data_.labels(),
+                              data_.classes(), job_.job.seed);
+    }
+
+    std::span<const std::uint32_t> samples_of(std::uint32_t client) {
+        if (partition_)
+            return partition_->of(client);
+        if (all_.empty())
+            for (std::uint32_t i = 0; i < data_.size(); ++i)
+                all_.push_back(i);
+        return all_;
+    }
+
+    void check(const RoundPlan& plan) const {
+        const std::size_t layers = trainer_.schema().layer_count();
+        if (plan.plan.layers.size() != layers || plan.uplink_steps.size() != layers ||
+            plan.downlink_steps.size() != layers)
+            throw FormatError(fmt::format("round {}: a plan for {} layers and {} + {} grid steps, but the model has {}",
+                                          plan.round, plan.plan.layers.size(), plan.uplink_steps.size(),
+                                          plan.downlink_steps.size(), layers));
+        if (partition_ && plan.client >= partition_->clients())
+            throw FormatError(fmt::format("client {} of {}", plan.client, partition_->clients()));
+    }
+
+    /// All clients of a round start from one model, so a worker that hosts several decodes it once.
+    void receive_model(const RoundPlan& plan) {
+        if (held_ == plan.model)
+            return;
+        held_.reset();
+        downlink_->decode(plan.payload, plan.downlink_steps, model_);
+        const Sha256 digest = sha256(model_);
+        if (digest != plan.model)
+            throw FormatError(fmt::format("round {}: the model decodes to {}, expected {}", plan.round, to_hex(digest),
+                                          to_hex(plan.model)));
+        held_ = digest;
+    }
+
+    Job job_;
+    std::optional<DataSplits> loaded_;
+    const Dataset& data_;
+    std::optional<Partition> partition_;
+    std::unique_ptr<Backend> backend_;
+    Trainer trainer_;
+    std::unique_ptr<Codec> downlink_;
+    std::unique_ptr<Codec> uplink_;
+    std::vector<float> model_;
+    std::vector<float> update_;
+    std::vector<std::uint32_t> all_;
+    std::optional<Sha256> held_;  ///< of model_
+};
+
+Message answer(Workshop& workshop, const RoundPlan& plan) {
+    Failed failed{.round = plan.round, .client = plan.client};
+    try {
+        return workshop.carry_out(plan);
+    } catch (const TrainingError& error) {
+        failed.diverged = true;
+        failed.reason = error.what();
+    } catch (const FormatError& error) {
+        failed.reason = error.what();
+    }
+    return failed;
+}
+
+}  // namespace
+
+void run_session(Channel& channel, const SessionSetup& setup) {
+    channel.send(Hello{.node = setup.node, .client = setup.client});
+    std::optional<Workshop> workshop;
+    while (const std::optional<Message> message = channel.receive()) {
+        if (const auto* welcome = std::get_if<Welcome>(&*message)) {
+            workshop.emplace(welcome->job, setup);
+        } else if (const auto* plan = std::get_if<RoundPlan>(&*message)) {
+            if (!workshop)
+                throw FormatError("the aggregator sent a round plan before its welcome");
+            channel.send(answer(*workshop, *plan));
+        } else if (std::holds_alternative<Stop>(*message)) {
+            return;
+        }
+        // UpdateAck and RoundCommitted need no answer: a session that ends loses no more than its unsent work, and the
+        // aggregator asks again.
+    }
+}
+
+}  // namespace dither

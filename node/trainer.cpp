@@ -1,0 +1,118 @@
+#include "node/trainer.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.hpp"
+#include "core/vector_math.hpp"
+
+namespace dither {
+namespace {
+
+constexpr float kSmoothing = 0.9F;          // of the gradient, for signal_norm
+constexpr std::uint32_t kMeasureEvery = 8;  // steps between measurements that cost a pass of their own
+
+ModelInput input_of(const Job& job, const Dataset& data) {
+    return {.sample = data.sample_shape(), .outputs = data.outputs(), .max_batch = job.train.batch_size};
+}
+
+}  // namespace
+
+Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
+    : job_(job),
+      data_(data),
+      noise_(make_noise(job.noise)),
+      loss_(make_loss(job.train.loss)),
+      model_(make_model(job.model, job.quantize, input_of(job, data), backend)),
+      optimizer_(make_optimizer(job.train.optimizer, model_->schema())),
+      smoothed_(model_->schema().parameters()),
+      squared_gradients_(model_->schema().layer_count()) {}
+
+TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uint32_t> indices,
+                              std::span<const float> received, std::span<float> update) {
+    require(!indices.empty(), "client {} has no training samples", task.client);
+    begin(indices, received);
+    TrainingReport report{.samples = indices.size(), .layers = std::vector<LayerStatistics>(schema().layer_count())};
+    if (task.probe != Probe::none)
+        measure_curvature(task, report);
+
+    const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
+    double loss = 0;
+    for (std::uint32_t epoch = 0; epoch < job_.train.epochs; ++epoch) {
+        StreamKey shuffle = key.with(Purpose::shuffle);
+        shuffle.step = epoch;
+        Stream(shuffle).shuffle(order_);
+        for (std::size_t first = 0; first < order_.size(); first += job_.train.batch_size)
+            loss += step(task, key, first, report.steps++);
+    }
+    report.train_loss = static_cast<float>(loss / report.steps);
+
+    const std::span<const float> trained = model_->parameters();
+    std::transform(trained.begin(), trained.end(), received.begin(), update.begin(), std::minus<>());
+    if (!all_finite(update))
+        throw TrainingError(fmt::format("client {}, round {}: a parameter is not finite after {} steps", task.client,
+                                        task.round, report.steps));
+    gather_statistics(report, update);
+    return report;
+}
+
+void Trainer::begin(std::span<const std::uint32_t> indices, std::span<const float> received) {
+    std::copy(received.begin(), received.end(), model_->parameters().begin());
+    model_->reset();
+    optimizer_->reset();
+    order_.assign(indices.begin(), indices.end());
+    std::fill(smoothed_.begin(), smoothed_.end(), 0.0F);
+    std::fill(squared_gradients_.begin(), squared_gradients_.end(), 0.0);
+}
+
+void Trainer::measure_curvature(const TrainingTask& task, TrainingReport& report) {
+    const auto batch = std::span(order_).first(std::min<std::size_t>(order_.size(), job_.train.batch_size));
+    data_.gather(batch, batch_);
+    const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
+    curvature_.measure(*model_, *loss_, batch_, task.probe, key, report.layers);
+}
+
+double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number) {
+    const std::size_t size = std::min<std::size_t>(job_.train.batch_size, order_.size() - first);
+    data_.gather(std::span(order_).subspan(first, size), batch_);
+
+    Pass pass{.plan = task.plan, .noise = noise_.get(), .key = key, .training = true};
+    pass.key.step = number;
+    pass.measure = task.plan != nullptr && number % kMeasureEvery == 0;
+    const Tensor& output = model_->forward(batch_.inputs, pass);
+    output_gradient_.resize(output.shape());
+    const double loss = loss_->evaluate(output, batch_.targets, &output_gradient_).mean_loss();
+    if (!std::isfinite(loss))
+        throw TrainingError(
+            fmt::format("client {}, round {}, step {}: the loss is {}", task.client, task.round, number + 1, loss));
+    model_->backward(batch_.inputs, output_gradient_, pass);
+    observe_gradients();
+    optimizer_->step(model_->parameters(), model_->gradients(), task.plan, pass.key);
+    return loss;
+}
+
+void Trainer::observe_gradients() {
+    const std::span<const float> gradients = model_->gradients();
+    for (std::size_t i = 0; i < smoothed_.size(); ++i)
+        smoothed_[i] = kSmoothing * smoothed_[i] + (1 - kSmoothing) * gradients[i];
+    for (std::size_t layer = 0; layer < squared_gradients_.size(); ++layer)
+        squared_gradients_[layer] += squared_norm(schema().slice(gradients, layer));
+}
+
+void Trainer::gather_statistics(TrainingReport& report, std::span<const float> update) {
+    model_->report(report.layers);
+    const double correction = 1 - std::pow(static_cast<double>(kSmoothing), report.steps);
+    for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
+        LayerStatistics& s = report.layers[layer];
+        const auto change = schema().slice(update, layer);
+        s.grad_norm = static_cast<float>(std::sqrt(squared_gradients_[layer] / report.steps));
+        s.signal_norm = static_cast<float>(
+            std::sqrt(squared_norm(schema().slice(std::span<const float>(smoothed_), layer))) / correction);
+        s.theta_norm = static_cast<float>(
+            std::sqrt(squared_norm(schema().slice(std::span<const float>(model_->parameters()), layer))));
+        s.update_range = max_magnitude(change);
+        s.update_rms = static_cast<float>(std::sqrt(squared_norm(change) / static_cast<double>(change.size())));
+    }
+}
+
+}  // namespace dither

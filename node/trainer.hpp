@@ -1,0 +1,64 @@
+// Trains clients locally: one network and one set of buffers, used for one client after the other.
+#pragma once
+
+#include "core/compute/backend.hpp"
+#include "core/config.hpp"
+#include "core/data/dataset.hpp"
+#include "core/model/loss.hpp"
+#include "core/model/model.hpp"
+#include "core/optim/optimizer.hpp"
+#include "core/precision/curvature.hpp"
+#include "core/precision/statistics.hpp"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace dither {
+
+/// What a client is asked to do.
+struct TrainingTask {
+    std::uint32_t client = 0;
+    std::uint32_t round = 0;
+    const PrecisionPlan* plan = nullptr;
+    Probe probe = Probe::none;
+};
+
+/// Not thread-safe: one for each worker. Borrows the data set and the backend. A client's result is a pure function of
+/// job, task, model and samples: nothing stays from the client before.
+class Trainer {
+public:
+    Trainer(const Job& job, const Dataset& data, const Backend& backend);
+
+    const Schema& schema() const { return model_->schema(); }
+
+    /// Trains from `received` on the samples at `indices` (at least one) for the job's epochs and writes trained -
+    /// received into `update`. Throws TrainingError when a loss or a parameter is not finite, naming client, round,
+    /// step and value.
+    TrainingReport train(const TrainingTask& task, std::span<const std::uint32_t> indices,
+                         std::span<const float> received, std::span<float> update);
+
+private:
+    void begin(std::span<const std::uint32_t> indices, std::span<const float> received);
+    void measure_curvature(const TrainingTask& task, TrainingReport& report);
+    /// One optimizer step on the batch that starts at `first`; returns its mean loss.
+    double step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number);
+    void observe_gradients();
+    void gather_statistics(TrainingReport& report, std::span<const float> update);
+
+    const Job& job_;
+    const Dataset& data_;
+    std::unique_ptr<Noise> noise_;
+    std::unique_ptr<Loss> loss_;
+    std::unique_ptr<Model> model_;
+    std::unique_ptr<Optimizer> optimizer_;
+    CurvatureProbe curvature_;
+    Batch batch_;
+    Tensor output_gradient_;
+    std::vector<std::uint32_t> order_;
+    std::vector<float> smoothed_;            ///< moving average of the gradient, beta = 0.9, for signal_norm
+    std::vector<double> squared_gradients_;  ///< of each layer, summed over the steps
+};
+
+}  // namespace dither

@@ -1,0 +1,147 @@
+#include "aggregator/accumulator.hpp"
+
+#include "core/config.hpp"
+#include "core/error.hpp"
+#include "tests/unit/aggregator/fixtures.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+using namespace dither;
+using test::small_schema;
+
+namespace {
+
+constexpr std::uint64_t kMax = std::numeric_limits<std::int64_t>::max();
+
+constexpr std::array<float, 2> kSteps{0.01F, 0.25F};
+
+struct Client {
+    std::uint64_t weight = 1;
+    std::vector<std::byte> payload;
+};
+
+std::vector<Client> draw_clients(const Codec& codec) {
+    std::vector<Client> clients(static_cast<std::size_t>(*rc::gen::inRange(1, 6)));
+    std::uint32_t number = 0;
+    for (Client& client : clients) {
+        std::vector<float> values;
+        for (std::size_t i = 0; i < small_schema().parameters(); ++i)
+            values.push_back(static_cast<float>(*rc::gen::inRange(-1'000'000, 1'000'000)) * 1e-6F);
+        client.weight = *rc::gen::inRange<std::uint64_t>(1, 1000);
+        codec.encode(values, kSteps, {.purpose = Purpose::uplink_rounding, .client = number++}, client.payload);
+    }
+    return clients;
+}
+
+std::vector<float> mean_of(const Codec& codec, const std::vector<Client>& clients,
+                           const std::vector<std::size_t>& order) {
+    Accumulator accumulator(small_schema());
+    std::array<std::uint64_t, 2> largest{};
+    for (const std::size_t index : order) {
+        codec.validate(clients[index].payload, kSteps, largest);
+        accumulator.add(codec, kSteps, clients[index].payload, largest, clients[index].weight);
+    }
+    std::vector<float> mean(small_schema().parameters());
+    accumulator.mean(codec, kSteps, mean);
+    return mean;
+}
+
+std::vector<float> weighted_mean_of_decoded(const Codec& codec, const std::vector<Client>& clients) {
+    std::vector<double> sums(small_schema().parameters());
+    double total = 0;
+    std::vector<float> values(sums.size());
+    for (const Client& client : clients) {
+        codec.decode(client.payload, kSteps, values);
+        for (std::size_t j = 0; j < sums.size(); ++j)
+            sums[j] += static_cast<double>(client.weight) * values[j];
+        total += static_cast<double>(client.weight);
+    }
+    for (std::size_t j = 0; j < sums.size(); ++j)
+        values[j] = static_cast<float>(sums[j] / total);
+    return values;
+}
+
+}  // namespace
+
+TEST_SUITE("aggregator/accumulator") {
+    TEST_CASE("the mean update is bit-identical for any order of arrival, with every codec") {
+        for (const std::string kind : {"raw", "grid"}) {
+            const auto codec = make_codec({.kind = kind, .bits = 0}, small_schema());
+            CAPTURE(kind);
+            CHECK(rc::check([&] {
+                const auto clients = draw_clients(*codec);
+                std::vector<std::size_t> order(clients.size());
+                std::iota(order.begin(), order.end(), std::size_t{0});
+                const auto expected = mean_of(*codec, clients, order);
+                for (std::size_t i = order.size(); i > 1; --i)
+                    std::swap(order[i - 1], order[static_cast<std::size_t>(*rc::gen::inRange<int>(0, int(i)))]);
+                RC_ASSERT(mean_of(*codec, clients, order) == expected);
+            }));
+        }
+    }
+
+    TEST_CASE("the mean is the weighted mean of what the clients' payloads decode to") {
+        for (const std::string kind : {"raw", "grid"}) {
+            const auto codec = make_codec({.kind = kind, .bits = 0}, small_schema());
+            CAPTURE(kind);
+            CHECK(rc::check([&] {
+                const auto clients = draw_clients(*codec);
+                std::vector<std::size_t> order(clients.size());
+                std::iota(order.begin(), order.end(), std::size_t{0});
+                const auto mean = mean_of(*codec, clients, order);
+                const auto expected = weighted_mean_of_decoded(*codec, clients);
+                for (std::size_t j = 0; j < mean.size(); ++j)
+                    RC_ASSERT(std::abs(mean[j] - expected[j]) <= 1e-6F * (1 + std::abs(expected[j])));
+            }));
+        }
+    }
+
+    TEST_CASE("a weight or a code that could overflow the sum is refused before anything is added") {
+        const Accumulator accumulator(small_schema());
+        const auto refusal = [&](std::uint64_t first, std::uint64_t second, std::uint64_t weight) {
+            return accumulator.refusal(std::array{first, second}, weight);
+        };
+        CHECK(refusal(0, 0, 1).empty());
+        CHECK(refusal(kMax, kMax, 1).empty());
+        CHECK(refusal(1, 1, kMax).empty());
+        CHECK(refusal(1, 1, 0).find("weight 0") != std::string::npos);
+        CHECK(refusal(1, 1, kMax + 1).find("weight") != std::string::npos);
+        CHECK(refusal(1, kMax / 2 + 1, 2).find("layer fc2") != std::string::npos);
+        CHECK(refusal(kMax + 1, 1, 1).find("layer fc1") != std::string::npos);
+        CHECK(refusal(std::uint64_t{1} << 63, 1, 2).find("layer fc1") != std::string::npos);  // product wraps to 0
+    }
+
+    TEST_CASE("bounds add up over the clients of a round and are forgotten with it") {
+        const auto codec = make_codec({.kind = "grid", .bits = 0}, small_schema());
+        std::vector<float> values(small_schema().parameters(), 0.25F);
+        std::vector<std::byte> payload;
+        codec->encode(values, kSteps, {}, payload);
+        std::array<std::uint64_t, 2> largest{};
+        codec->validate(payload, kSteps, largest);
+        CHECK(largest == std::array<std::uint64_t, 2>{25, 1});
+
+        Accumulator accumulator(small_schema());
+        const std::uint64_t half = kMax / 50;
+        accumulator.add(*codec, kSteps, payload, largest, half);
+        CHECK(accumulator.refusal(largest, half).empty());
+        CHECK_FALSE(accumulator.refusal(largest, half + 1).empty());
+        CHECK_THROWS_AS(accumulator.add(*codec, kSteps, payload, largest, half + 1), PreconditionError);
+        CHECK(accumulator.total_weight() == half);
+        accumulator.reset();
+        CHECK(accumulator.total_weight() == 0);
+        CHECK(accumulator.refusal(largest, half + 1).empty());
+    }
+
+    TEST_CASE("there is no mean of nothing") {
+        const auto codec = make_codec({.kind = "raw"}, small_schema());
+        std::vector<float> mean(small_schema().parameters());
+        CHECK_THROWS_AS(Accumulator(small_schema()).mean(*codec, kSteps, mean), PreconditionError);
+    }
+}

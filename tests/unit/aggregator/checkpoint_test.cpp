@@ -1,0 +1,142 @@
+#include "aggregator/checkpoint.hpp"
+
+#include "core/error.hpp"
+#include "tests/unit/aggregator/fixtures.hpp"
+
+#include <limits>
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+using namespace dither;
+using test::read_text;
+using test::small_schema;
+using test::TemporaryFolder;
+using test::write_text;
+
+namespace {
+
+Checkpoint sample_checkpoint() {
+    Checkpoint checkpoint;
+    checkpoint.job = "[job]\nseed = 1\n";
+    checkpoint.job_identity = sha256(std::string_view(checkpoint.job));
+    checkpoint.round = 7;
+    checkpoint.schema = small_schema();
+    checkpoint.model = {1, -2, 3e-20F, 4, 5, -0.0F, 7, 8};
+    checkpoint.plan = PrecisionPlan::uniform(2, 8);
+    checkpoint.plan.layers[1].uplink = 5;
+    checkpoint.controller = {1.5, -2, 1e300};
+    checkpoint.strategy = {0.5F};
+    checkpoint.totals.rounds = 7;
+    checkpoint.totals.bytes_up = std::uint64_t{1} << 40;
+    checkpoint.totals.seconds = 1.25;
+    checkpoint.totals.bit_ops.training = 3e12;
+    checkpoint.totals.final_accuracy = 0.75;
+    checkpoint.log_line = R"({"round":7})";
+    return checkpoint;
+}
+
+std::size_t files_in(const std::filesystem::path& folder) {
+    return static_cast<std::size_t>(
+        std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+}
+
+std::string refusal_of(const std::filesystem::path& file) {
+    try {
+        load_checkpoint(file);
+    } catch (const InputError& e) {
+        return e.what();
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_SUITE("aggregator/checkpoint") {
+    TEST_CASE("a checkpoint comes back as it was saved, and nothing else is left in the folder") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, sample_checkpoint());
+        CHECK(load_checkpoint(file) == sample_checkpoint());
+        CHECK(files_in(folder.path()) == 1);
+        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x01\0\0\0", 12)));
+    }
+
+    TEST_CASE("version 1 keeps its bytes: old checkpoints stay readable") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, sample_checkpoint());
+        const std::string bytes = read_text(file);
+        CHECK(bytes.size() == 514);
+        CHECK(to_hex(sha256(std::string_view(bytes))) ==
+              "cfed557fe9f79247ab57d7dd6fe0f441c76ce78518feb9a949d77515aa07f438");
+    }
+
+    TEST_CASE("saving again replaces the old checkpoint") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, sample_checkpoint());
+        Checkpoint next = sample_checkpoint();
+        next.round = 8;
+        next.totals.final_accuracy.reset();
+        save_checkpoint(file, next);
+        CHECK(load_checkpoint(file) == next);
+    }
+
+    TEST_CASE("a checkpoint that is missing, truncated, extended or no checkpoint is refused by name") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        CHECK(refusal_of(file).find("model.dither: cannot open") != std::string::npos);
+        save_checkpoint(file, sample_checkpoint());
+        const std::string good = read_text(file);
+        for (const std::size_t kept :
+             {std::size_t{0}, std::size_t{4}, std::size_t{12}, std::size_t{40}, good.size() / 2, good.size() - 1}) {
+            CAPTURE(kept);
+            write_text(file, good.substr(0, kept));
+            CHECK(refusal_of(file).find("model.dither") != std::string::npos);
+        }
+        write_text(file, good + "x");
+        CHECK(refusal_of(file).find("truncated or extended") != std::string::npos);
+        write_text(file, std::string(200, 'x'));
+        CHECK(refusal_of(file).find("is not a Dither checkpoint") != std::string::npos);
+    }
+
+    TEST_CASE("a checkpoint of another version is refused by its number") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, sample_checkpoint());
+        std::string bytes = read_text(file);
+        bytes[8] = 9;
+        write_text(file, bytes);
+        CHECK(refusal_of(file).find("has version 9, expected 1") != std::string::npos);
+    }
+
+    TEST_CASE("no altered byte goes unnoticed") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, sample_checkpoint());
+        const std::string good = read_text(file);
+        CHECK(rc::check([&] {
+            std::string bytes = good;
+            const auto at = static_cast<std::size_t>(*rc::gen::inRange(0, static_cast<int>(good.size())));
+            bytes[at] = static_cast<char>(bytes[at] ^ *rc::gen::inRange(1, 256));
+            write_text(file, bytes);
+            RC_ASSERT(!refusal_of(file).empty());
+        }));
+    }
+
+    TEST_CASE("a state that does not fit its schema is never saved") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        Checkpoint checkpoint = sample_checkpoint();
+        checkpoint.model.pop_back();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = sample_checkpoint();
+        checkpoint.plan.layers.pop_back();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = sample_checkpoint();
+        checkpoint.model[2] = std::numeric_limits<float>::quiet_NaN();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        CHECK(files_in(folder.path()) == 0);
+    }
+}

@@ -1,0 +1,252 @@
+#include "aggregator/controller.hpp"
+
+#include "core/error.hpp"
+#include "tests/unit/aggregator/fixtures.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+using namespace dither;
+using test::small_schema;
+
+namespace {
+
+Job grid_job(int uplink_bits, int downlink_bits, const std::string& policy = "fp32") {
+    Job job;
+    job.precision.policy = policy;
+    job.codec.uplink = {.kind = "grid", .bits = uplink_bits};
+    job.codec.downlink = {.kind = "grid", .bits = downlink_bits};
+    return job;
+}
+
+Job raw_job() {
+    Job job = grid_job(0, 0);
+    job.codec.uplink.kind = "raw";
+    job.codec.downlink.kind = "raw";
+    return job;
+}
+
+/// fc1: all 2; fc2: 0, 0, 3.
+constexpr std::array<float, 8> kModel{2, -2, 2, 2, -2, 0, 0, 3};
+
+LayerStatistics moved(float range, float rms) {
+    LayerStatistics statistics;
+    statistics.grad_norm = 1;
+    statistics.signal_norm = 0.5F;
+    statistics.theta_norm = 4;
+    statistics.curvature = 0.05F;
+    statistics.backward_error = 0.2F;
+    statistics.update_range = range;
+    statistics.update_rms = rms;
+    return statistics;
+}
+
+WeightedReport report(std::uint32_t client, std::uint64_t weight, const LayerStatistics& statistics) {
+    return {client, weight, {.samples = weight, .steps = 1, .train_loss = 1, .layers = {statistics}}};
+}
+
+/// RapidCheck draws integers; this makes a positive float of them.
+float draw_positive() {
+    return static_cast<float>(*rc::gen::inRange(1, 1'000'000)) * 1e-3F;
+}
+
+}  // namespace
+
+TEST_SUITE("aggregator/controller: combine") {
+    TEST_CASE("norms combine as weighted root mean squares, shares as means, the range as the maximum") {
+        LayerStatistics one;
+        one.grad_norm = 3;
+        one.saturation = 0.1F;
+        one.update_range = 5;
+        one.snr_db = 20;
+        LayerStatistics other;
+        other.grad_norm = 5;
+        other.saturation = 0.4F;
+        other.update_range = 2;
+        other.snr_db = -10;
+        std::vector<WeightedReport> reports{report(1, 3, one), report(2, 1, other)};
+        const LayerStatistics combined = combine(reports, 1)[0];
+        CHECK(combined.grad_norm == doctest::Approx(std::sqrt((3 * 9 + 25) / 4.0)));
+        CHECK(combined.saturation == doctest::Approx((3 * 0.1 + 0.4) / 4));
+        CHECK(combined.update_range == 5);
+        CHECK(combined.snr_db == doctest::Approx((3 * 20 - 10) / 4.0));
+    }
+
+    TEST_CASE("a statistic counts only where it was measured") {
+        LayerStatistics probed;
+        probed.curvature = 0.25F;
+        std::vector<WeightedReport> reports{report(2, 100, {}), report(1, 1, probed)};
+        const LayerStatistics combined = combine(reports, 1)[0];
+        CHECK(combined.curvature == 0.25F);
+        CHECK(combined.curvature_norm == kNotMeasured);
+        CHECK(combined.grad_norm == kNotMeasured);
+    }
+
+    TEST_CASE("no report gives no statistics") {
+        std::vector<WeightedReport> none;
+        CHECK(combine(none, 2) == std::vector<LayerStatistics>(2));
+    }
+
+    TEST_CASE("a report of another number of layers is a defect of the caller") {
+        std::vector<WeightedReport> reports{report(1, 1, {})};
+        CHECK_THROWS_AS(combine(reports, 2), PreconditionError);
+    }
+
+    TEST_CASE("the combination is bit-identical for any order of arrival") {
+        CHECK(rc::check([] {
+            std::vector<WeightedReport> reports;
+            const auto clients = *rc::gen::inRange<std::uint32_t>(2, 8);
+            for (std::uint32_t client = 0; client < clients; ++client) {
+                LayerStatistics statistics;
+                for_each_statistic(statistics, [](const char*, float& value) { value = draw_positive(); });
+                reports.push_back(report(client, *rc::gen::inRange<std::uint64_t>(1, 1000), statistics));
+            }
+            const auto expected = combine(reports, 1);
+            for (std::size_t i = reports.size(); i > 1; --i)
+                std::swap(reports[i - 1], reports[static_cast<std::size_t>(*rc::gen::inRange(0, static_cast<int>(i)))]);
+            RC_ASSERT(combine(reports, 1) == expected);
+        }));
+    }
+}
+
+TEST_SUITE("aggregator/controller") {
+    TEST_CASE("a fixed uplink width covers the last round's largest update") {
+        Controller controller(grid_job(4, 8), small_schema());
+        controller.start(kModel);
+        controller.learn(1, 1.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.1F)});
+        CHECK(controller.uplink_steps()[0] == doctest::Approx(0.1));  // codes -7 .. 7
+        CHECK(controller.uplink_steps()[1] == doctest::Approx(0.2));
+        CHECK(controller.plan().layers[0].uplink == 4);
+    }
+
+    TEST_CASE("an automatic uplink step is half of the RMS update, and the width follows from the range") {
+        Controller controller(grid_job(0, 0), small_schema());
+        controller.start(kModel);
+        controller.learn(1, 1.0, std::array{moved(0.75F, 0.1F), moved(1000, 0.001F)});
+        CHECK(controller.uplink_steps()[0] == doctest::Approx(0.05));
+        CHECK(controller.plan().layers[0].uplink == 5);   // 31 codes
+        CHECK(controller.plan().layers[1].uplink == 16);  // at most
+    }
+
+    TEST_CASE("before any report the uplink is guessed from the weights, even from zero ones") {
+        Controller controller(grid_job(0, 0), small_schema());
+        controller.start(kModel);
+        CHECK(controller.uplink_steps()[0] == doctest::Approx(0.5 * 0.05 * 2));
+        controller.start(std::array<float, 8>{});
+        for (const float step : controller.uplink_steps())
+            CHECK(step > 0);
+    }
+
+    TEST_CASE("a layer that did not move, or whose movement is unknown, keeps its step") {
+        Controller controller(grid_job(0, 0), small_schema());
+        controller.start(kModel);
+        controller.learn(1, 1.0, std::array{moved(0.75F, 0.1F), moved(0.75F, 0.1F)});
+        const std::vector<float> steps(controller.uplink_steps().begin(), controller.uplink_steps().end());
+        controller.learn(2, 1.0, std::array{moved(0, 0), LayerStatistics{}});
+        CHECK(std::equal(steps.begin(), steps.end(), controller.uplink_steps().begin()));
+    }
+
+    TEST_CASE("whatever is reported, steps stay positive and finite and widths stay between 2 and 16") {
+        CHECK(rc::check([] {
+            Controller controller(grid_job(*rc::gen::element(0, 2, 8, 16), 0), small_schema());
+            controller.start(kModel);
+            const float infinity = std::numeric_limits<float>::infinity();
+            const auto any = rc::gen::element(0.0F, -1.0F, 1e-38F, 1e-6F, 0.5F, 1e30F, infinity);
+            for (std::uint32_t round = 1; round < 4; ++round) {
+                controller.learn(round, 1.0, std::array{moved(*any, *any), moved(*any, *any)});
+                for (const float step : controller.uplink_steps())
+                    RC_ASSERT(std::isfinite(step) && step > 0);
+                for (const LayerBits& layer : controller.plan().layers)
+                    RC_ASSERT(layer.uplink >= 2 && layer.uplink <= 16);
+            }
+        }));
+    }
+
+    TEST_CASE("the downlink grid covers each layer's largest weight with the planned width") {
+        const Controller automatic(grid_job(0, 0), small_schema());
+        CHECK(automatic.plan().layers[0].downlink == 8);
+        CHECK(automatic.downlink_steps(kModel)[0] == doctest::Approx(2.0 / 127));
+        const Controller narrow(grid_job(0, 4), small_schema());
+        CHECK(narrow.plan().layers[0].downlink == 4);
+        CHECK(narrow.downlink_steps(kModel)[1] == doctest::Approx(3.0 / 7));
+        CHECK(narrow.downlink_steps(std::array<float, 8>{})[0] > 0);
+    }
+
+    TEST_CASE("the raw codec carries 32 bits whatever the policy says") {
+        Controller controller(raw_job(), small_schema());
+        controller.start(kModel);
+        controller.learn(1, 1.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.1F)});
+        for (const LayerBits& layer : controller.plan().layers) {
+            CHECK(layer.uplink == kFullBits);
+            CHECK(layer.downlink == kFullBits);
+        }
+        CHECK(controller.uplink_steps()[0] == 1);
+        CHECK(controller.downlink_steps(kModel)[0] == 1);
+    }
+
+    TEST_CASE("the policy's probe is asked of the first places of the rounds that are due") {
+        Job job = grid_job(0, 0, "numgeom");
+        job.precision.curvature_every = 5;
+        job.precision.curvature_clients = 2;
+        const Controller controller(job, small_schema());
+        for (const std::uint32_t due : {1U, 6U, 11U}) {
+            CHECK(controller.probe_for(due, 0) == Probe::curvature);
+            CHECK(controller.probe_for(due, 1) == Probe::curvature);
+            CHECK(controller.probe_for(due, 2) == Probe::none);
+            CHECK(controller.probe_for(due + 1, 0) == Probe::none);
+        }
+        CHECK(Controller(grid_job(0, 0, "fp32"), small_schema()).probe_for(1, 0) == Probe::none);
+    }
+
+    TEST_CASE("an alarm raises every local phase by one level and leaves the wire alone") {
+        Job job = grid_job(0, 0, "uniform");
+        job.precision.bits = 8;
+        Controller controller(job, small_schema());
+        controller.start(kModel);
+        const PrecisionPlan before = controller.plan();
+        const auto changes = controller.alarm("client 3: loss is NaN");
+        CHECK(changes.size() == 6);
+        CHECK(changes[0].from == 8);
+        CHECK(changes[0].to == 16);
+        CHECK(changes[0].reason == "client 3: loss is NaN");
+        for (std::size_t i = 0; i < 2; ++i) {
+            CHECK(controller.plan().layers[i].forward == 16);
+            CHECK(controller.plan().layers[i].backward == 16);
+            CHECK(controller.plan().layers[i].optimizer == 16);
+            CHECK(controller.plan().layers[i].uplink == before.layers[i].uplink);
+            CHECK(controller.plan().layers[i].downlink == before.layers[i].downlink);
+        }
+        CHECK(controller.alarm("again").size() == 6);
+        CHECK(controller.alarm("once more").empty());
+    }
+
+    TEST_CASE("a restored controller decides as the interrupted one would have") {
+        for (const std::string policy : {"fp32", "uniform", "gradient", "numgeom", "numgeom_literal"}) {
+            CAPTURE(policy);
+            const Job job = grid_job(0, 0, policy);
+            Controller one(job, small_schema());
+            one.start(kModel);
+            one.learn(1, 2.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
+            one.alarm("NaN");
+            Controller other(job, small_schema());
+            other.restore(one.state());
+            CHECK(other.state() == one.state());
+            for (std::uint32_t round = 2; round < 6; ++round) {
+                CHECK(other.plan() == one.plan());
+                const float shrink = 1.0F / static_cast<float>(round);
+                const std::array statistics{moved(shrink, 0.1F * shrink), moved(2 * shrink, 0.1F)};
+                CHECK(other.learn(round, shrink, statistics) == one.learn(round, shrink, statistics));
+            }
+            CHECK(other.state() == one.state());
+        }
+    }
+
+    TEST_CASE("a state that is too short is refused") {
+        Controller controller(grid_job(0, 0), small_schema());
+        CHECK_THROWS_AS(controller.restore(std::array{1.0, 2.0}), PreconditionError);
+    }
+}

@@ -1,0 +1,136 @@
+#include "aggregator/checkpoint.hpp"
+#include "core/error.hpp"
+#include "tests/unit/aggregator/fixtures.hpp"
+
+#include <doctest/doctest.h>
+
+using namespace dither;
+using test::read_text;
+using test::TemporaryFolder;
+using test::write_text;
+
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string refusal_of(const fs::path& folder, bool resume) {
+    try {
+        RunFolder run(folder, resume);
+    } catch (const InputError& e) {
+        return e.what();
+    }
+    return "";
+}
+
+bool contains(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+}  // namespace
+
+TEST_SUITE("aggregator/run_folder") {
+    TEST_CASE("write_durably replaces a file whole") {
+        const TemporaryFolder folder;
+        const fs::path file = folder.path() / "summary.json";
+        write_durably(file, "old and longer");
+        write_durably(file, "new");
+        CHECK(read_text(file) == "new");
+    }
+
+    TEST_CASE("a write that fails names the file and leaves nothing behind") {
+        const TemporaryFolder folder;
+        const fs::path occupied = folder.path() / "summary.json";
+        fs::create_directories(occupied / "inside");
+        CHECK_THROWS_AS(write_durably(occupied, "text"), IoError);
+        CHECK_FALSE(fs::exists(folder.path() / "summary.json.tmp"));
+        const fs::path nowhere = folder.path() / "missing" / "file";
+        CHECK_THROWS_AS(write_durably(nowhere, "text"), IoError);
+    }
+
+    TEST_CASE("a fresh run makes its folder, and any above it") {
+        const TemporaryFolder folder;
+        const RunFolder run(folder.path() / "runs" / "one", false);
+        CHECK(fs::is_directory(folder.path() / "runs" / "one"));
+        CHECK(run.checkpoint_file() == folder.path() / "runs" / "one" / "model.dither");
+    }
+
+    TEST_CASE("a folder serves one run at a time, and the next one when that is over") {
+        const TemporaryFolder folder;
+        {
+            const RunFolder run(folder.path(), false);
+            CHECK(contains(refusal_of(folder.path(), false), "is in use by another process"));
+            CHECK(contains(refusal_of(folder.path(), true), "is in use by another process"));
+        }
+        CHECK(refusal_of(folder.path(), false).empty());
+    }
+
+    TEST_CASE("a folder that holds a run is refused to a fresh one, and nothing is created") {
+        for (const std::string left : {"model.dither", "rounds.jsonl", "summary.json"}) {
+            CAPTURE(left);
+            const TemporaryFolder folder;
+            write_text(folder.path() / left, "x");
+            CHECK(contains(refusal_of(folder.path(), false), "already holds a run; use --resume or another folder"));
+            CHECK_FALSE(fs::exists(folder.path() / ".lock"));
+        }
+    }
+
+    TEST_CASE("other people's files do not stand in the way") {
+        const TemporaryFolder folder;
+        write_text(folder.path() / "notes.txt", "mine");
+        CHECK(refusal_of(folder.path(), false).empty());
+        CHECK(read_text(folder.path() / "notes.txt") == "mine");
+    }
+
+    TEST_CASE("a run resumes only where a checkpoint is, and a refusal creates nothing") {
+        const TemporaryFolder folder;
+        const fs::path missing = folder.path() / "missing";
+        CHECK(contains(refusal_of(missing, true), "holds no checkpoint to resume from"));
+        CHECK_FALSE(fs::exists(missing));
+        write_text(folder.path() / "model.dither", "x");
+        CHECK(refusal_of(folder.path(), true).empty());
+    }
+
+    TEST_CASE("a file is no folder") {
+        const TemporaryFolder folder;
+        write_text(folder.path() / "file", "x");
+        CHECK(contains(refusal_of(folder.path() / "file", false), "is a file, expected a folder"));
+        CHECK(contains(refusal_of(folder.path() / "file" / "below", false), "cannot create the folder"));
+    }
+
+    TEST_CASE("the log keeps the rounds up to the checkpoint and continues behind them") {
+        const TemporaryFolder folder;
+        const fs::path log = folder.path() / "rounds.jsonl";
+        RunFolder run(folder.path(), false);
+        write_text(log, "{\"round\":1}\n{\"round\":2}\n{\"round\":3}\n");
+        CHECK(run.open_log(2) == 2);
+        run.append_round("{\"round\":3,\"again\":true}");
+        CHECK(read_text(log) == "{\"round\":1}\n{\"round\":2}\n{\"round\":3,\"again\":true}\n");
+    }
+
+    TEST_CASE("a line that was torn in writing is dropped") {
+        const TemporaryFolder folder;
+        const fs::path log = folder.path() / "rounds.jsonl";
+        RunFolder run(folder.path(), false);
+        write_text(log, "{\"round\":1}\n{\"round\":2,\"train_lo");
+        CHECK(run.open_log(2) == 1);
+        CHECK(read_text(log) == "{\"round\":1}\n");
+    }
+
+    TEST_CASE("a whole line that lacks its newline is kept") {
+        const TemporaryFolder folder;
+        const fs::path log = folder.path() / "rounds.jsonl";
+        RunFolder run(folder.path(), false);
+        write_text(log, "{\"round\":1}");
+        CHECK(run.open_log(5) == 1);
+        run.append_round("{\"round\":2}");
+        CHECK(read_text(log) == "{\"round\":1}\n{\"round\":2}\n");
+    }
+
+    TEST_CASE("a log starts empty, and nothing is appended before it is open") {
+        const TemporaryFolder folder;
+        RunFolder run(folder.path(), false);
+        CHECK_THROWS_AS(run.append_round("{}"), PreconditionError);
+        CHECK(run.open_log(0) == 0);
+        CHECK(fs::exists(folder.path() / "rounds.jsonl"));
+    }
+}

@@ -1,0 +1,45 @@
+#include "aggregator/strategy.hpp"
+
+#include "core/config.hpp"
+#include "core/error.hpp"
+
+#include <array>
+
+#include <doctest/doctest.h>
+
+using namespace dither;
+
+TEST_SUITE("aggregator/strategy") {
+    TEST_CASE("fedavg weighs a client by its samples and adds the mean update") {
+        const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 1.0}, 3);
+        CHECK(strategy->weight(600) == 600);
+        std::array<float, 3> model{1, 2, 3};
+        strategy->apply(std::array<float, 3>{0.5F, -2, 0}, model);
+        CHECK(model == std::array<float, 3>{1.5F, 0, 3});
+    }
+
+    TEST_CASE("the server's learning rate scales the step") {
+        const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 0.5}, 1);
+        std::array<float, 1> model{1};
+        strategy->apply(std::array<float, 1>{3}, model);
+        CHECK(model[0] == 2.5F);
+    }
+
+    TEST_CASE("fedavg carries no state from round to round and refuses another's") {
+        const auto strategy = make_strategy({}, 1);
+        CHECK(strategy->state().empty());
+        CHECK_NOTHROW(strategy->restore({}));
+        CHECK_THROWS_AS(strategy->restore(std::array<float, 1>{1}), PreconditionError);
+    }
+
+    TEST_CASE("an update of another size is refused") {
+        const auto strategy = make_strategy({}, 2);
+        std::array<float, 2> model{1, 2};
+        CHECK_THROWS_AS(strategy->apply(std::array<float, 1>{1}, model), PreconditionError);
+    }
+
+    TEST_CASE("an unknown strategy is refused by the name of its key") {
+        CHECK_THROWS_WITH_AS(make_strategy({.kind = "krum"}, 1),
+                             "federation.strategy.kind: expected \"fedavg\", got \"krum\"", InputError);
+    }
+}

@@ -1,0 +1,280 @@
+#include "core/config.hpp"
+
+#include "core/error.hpp"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+using dither::InputError;
+using dither::Job;
+using dither::parse_job;
+using dither::to_toml;
+
+namespace {
+
+using Overrides = std::vector<std::string>;
+
+Job with(const Overrides& overrides, const std::string& toml = "") {
+    return parse_job(toml, "job.toml", overrides);
+}
+
+/// The message of the error that the job gives; fails if it gives none.
+std::string error_of(const std::string& toml, const Overrides& overrides = {}) {
+    try {
+        parse_job(toml, "job.toml", overrides);
+    } catch (const InputError& error) {
+        return error.what();
+    }
+    FAIL("expected an InputError from " << toml);
+    return {};
+}
+
+std::string error_of_override(const std::string& text) {
+    return error_of("", {text});
+}
+
+}  // namespace
+
+TEST_SUITE("core/config") {
+    TEST_CASE("an empty job file is the default job") {
+        CHECK(to_toml(parse_job("", "job.toml")) == to_toml(Job{}));
+    }
+
+    TEST_CASE("a job file sets what it names and leaves the rest at its default") {
+        const Job job = parse_job(R"(
+[job]
+name = "fashion"
+rounds = 3
+[federation]
+deadline = "60s"
+strategy = { kind = "fedavg", server_lr = 0.5 }
+[federation.partition]
+kind = "dirichlet"
+alpha = 1
+[model]
+hidden = [32, 16]
+[train]
+optimizer = { kind = "adam", lr = 1e-3 }
+[precision]
+policy = "uniform"
+levels = [3, 8, 32]
+[quantize]
+weights = { scheme = "per_tensor_affine", observer = "moving_average_minmax", rounding = "stochastic" }
+[codec]
+uplink = { kind = "grid", bits = 5 }
+[output]
+pictures = false
+)",
+                                  "job.toml");
+        CHECK(job.job.name == "fashion");
+        CHECK(job.job.rounds == 3);
+        CHECK(job.job.seed == Job{}.job.seed);
+        CHECK(job.federation.deadline == std::chrono::seconds(60));
+        CHECK(job.federation.strategy.server_lr == 0.5);
+        CHECK(job.federation.partition.kind == "dirichlet");
+        CHECK(job.federation.partition.alpha == 1.0);
+        CHECK(job.model.hidden == std::vector<std::int64_t>{32, 16});
+        CHECK(job.train.optimizer.kind == "adam");
+        CHECK(job.train.optimizer.lr == 1e-3);
+        CHECK(job.train.batch_size == Job{}.train.batch_size);
+        CHECK(job.precision.levels == std::vector<int>{3, 8, 32});
+        CHECK(job.quantize.weights ==
+              dither::QuantizerOptions{dither::Symmetry::affine, dither::Granularity::per_tensor,
+                                       dither::Rounding::stochastic, dither::Observer::moving_average_minmax});
+        CHECK(job.codec.uplink.bits == 5);
+        CHECK(job.codec.downlink.bits == 0);
+        CHECK_FALSE(job.output.pictures);
+    }
+
+    TEST_CASE("overrides win over the file, and the last one over the others") {
+        const std::string toml =
+            "[federation]\npartition = { kind = \"dirichlet\", alpha = 0.1 }\n[precision]\nbits = 16";
+        const Job job = with({"precision.policy=uniform", "precision.bits=4", "precision.bits=8",
+                              "federation.partition.kind=iid", "federation.deadline=500ms", "output.dir=runs/a b=c",
+                              "train.optimizer={momentum = 0.5}", "precision.levels=[8, 32]", "output.pictures=false"},
+                             toml);
+        CHECK(job.precision.policy == "uniform");
+        CHECK(job.precision.bits == 8);
+        CHECK(job.federation.partition.kind == "iid");
+        CHECK(job.federation.partition.alpha == 0.1);
+        CHECK(job.federation.deadline == std::chrono::milliseconds(500));
+        CHECK(job.output.dir == "runs/a b=c");
+        CHECK(job.train.optimizer.momentum == 0.5);
+        CHECK(job.train.optimizer.lr == Job{}.train.optimizer.lr);
+        CHECK(job.precision.levels == std::vector<int>{8, 32});
+        CHECK_FALSE(job.output.pictures);
+    }
+
+    TEST_CASE("a word in place of a table is its kind") {
+        const Job job = with({"codec.uplink=raw"}, "[federation]\nstrategy = \"fedavg\"\npartition = \"dirichlet\"");
+        CHECK(job.federation.strategy.kind == "fedavg");
+        CHECK(job.federation.partition.kind == "dirichlet");
+        CHECK(job.codec.uplink.kind == "raw");
+    }
+
+    TEST_CASE("the resolved file names every key and reads back as the same job") {
+        Job job = with({"job.name=\"quotes \\\" and \\\\ and \\u0007\"", "job.seed=4294967295",
+                        "train.optimizer.lr=1e-7", "federation.over_select=1.25", "federation.deadline=90s",
+                        "codec.downlink.bits=6", "codec.uplink.bits=auto", "data.limit=9223372036854775807",
+                        "quantize.gradients.scheme=per_tensor_symmetric"});
+        const std::string resolved = to_toml(job);
+        CHECK(to_toml(parse_job(resolved, "resolved")) == resolved);
+        CHECK(parse_job(resolved, "resolved").job.name == job.job.name);
+        CHECK(resolved.find("\n[federation]\nclients = 100\n") != std::string::npos);
+        CHECK(resolved.find("\ndeadline = \"90s\"\n") != std::string::npos);
+        CHECK(resolved.find("\npartition = { kind = \"iid\", alpha = 0.5 }\n") != std::string::npos);
+        CHECK(resolved.find("\ndownlink = { kind = \"grid\", bits = 6 }\n") != std::string::npos);
+        CHECK(resolved.starts_with("[job]\nname = "));
+    }
+
+    TEST_CASE("durations are written in the longest unit that fits") {
+        for (const char* text : {"500ms", "60001ms", "61s", "10min", "3h", "0s"})
+            CHECK(to_toml(with({std::string("federation.deadline=") + text})).find(text) != std::string::npos);
+        CHECK(with({"federation.deadline=60000ms"}).federation.deadline == std::chrono::minutes(1));
+    }
+
+    TEST_CASE("an unknown key is an error with its line and the nearest key") {
+        CHECK(error_of("[federation]\n\ncohrt = 3") ==
+              "job.toml:3:1: unknown key federation.cohrt; the nearest known one is federation.cohort");
+        CHECK(error_of("[trian]\nepochs = 3") == "job.toml:1:2: unknown key trian; the nearest known one is train");
+        CHECK(error_of("[train]\nlr = 0.1") ==
+              "job.toml:2:1: unknown key train.lr; the nearest known one is train.optimizer.lr");
+        CHECK(error_of_override("precision.bit=8") ==
+              "--set precision.bit=8: unknown key precision.bit; the nearest known one is precision.bits");
+        CHECK(error_of("[job.name]\nx = 1") ==
+              "job.toml:1:1: job.name: expected a string that is not empty, found a table");
+    }
+
+    TEST_CASE("a wrong type is an error that names what was expected and what was found") {
+        CHECK(error_of("[job]\nrounds = \"three\"") ==
+              "job.toml:2:10: job.rounds: expected an integer, 1 .. 4294967295, found \"three\"");
+        CHECK(error_of("[job]\nrounds = 1.5").find("found 1.5") != std::string::npos);
+        CHECK(error_of("[train]\noptimizer = 3") == "job.toml:2:13: train.optimizer: expected a table, found 3");
+        CHECK(error_of("job = 1") == "job.toml:1:7: job: expected a table, found 1");
+        CHECK(error_of("[output]\npictures = \"yes\"").find("expected true or false, found \"yes\"") !=
+              std::string::npos);
+        CHECK(error_of("[quantize]\nweights = \"affine\"").find("quantize.weights: expected a table") !=
+              std::string::npos);
+    }
+
+    TEST_CASE("a name that is none of the choices is an error that lists them") {
+        CHECK(error_of_override("precision.policy=fp16") ==
+              "--set precision.policy=fp16: precision.policy: expected one of \"fp32\", \"uniform\", \"gradient\", "
+              "\"numgeom\", \"numgeom_literal\", found \"fp16\"");
+        for (const char* key :
+             {"data.format", "data.task", "federation.strategy", "federation.partition.kind", "model.name",
+              "train.loss", "train.optimizer.kind", "quantize.weights.scheme", "quantize.activations.observer",
+              "quantize.gradients.rounding", "noise.kind", "codec.uplink.kind", "compute.backend"})
+            CHECK(error_of_override(std::string(key) + "=nonsense").find("expected one of") != std::string::npos);
+    }
+
+    TEST_CASE("values out of their range are refused") {
+        for (const char* text : {"job.seed=-1",
+                                 "job.seed=4294967296",
+                                 "job.rounds=0",
+                                 "job.evaluate_every=0",
+                                 "job.name=",
+                                 "data.test_fraction=0",
+                                 "data.test_fraction=1.0",
+                                 "data.limit=-1",
+                                 "federation.clients=0",
+                                 "federation.clients=4294967295",
+                                 "federation.cohort=0",
+                                 "federation.over_select=0.5",
+                                 "federation.over_select=inf",
+                                 "federation.quorum=0",
+                                 "federation.quorum=1.5",
+                                 "federation.deadline=60",
+                                 "federation.deadline=-1s",
+                                 "federation.deadline=1day",
+                                 "federation.partition.alpha=0",
+                                 "federation.partition.alpha=nan",
+                                 "model.hidden=[]",
+                                 "model.hidden=[0]",
+                                 "model.hidden=[1.5]",
+                                 "train.epochs=0",
+                                 "train.batch_size=0",
+                                 "train.optimizer.lr=0",
+                                 "train.optimizer.momentum=1",
+                                 "train.optimizer.weight_decay=-0.1",
+                                 "precision.bits=1",
+                                 "precision.bits=33",
+                                 "precision.smoothing=0",
+                                 "precision.levels=[8, 4, 32]",
+                                 "precision.levels=[4, 8]",
+                                 "precision.levels=[1, 32]",
+                                 "precision.levels=[4, 20, 32]",
+                                 "precision.levels=[4, 4, 32]",
+                                 "precision.levels=8",
+                                 "codec.uplink.bits=1",
+                                 "codec.uplink.bits=17",
+                                 "codec.uplink.bits=many",
+                                 "noise.sigma=-1"}) {
+            CAPTURE(text);
+            const std::string message = error_of_override(text);
+            CHECK(message.starts_with(std::string("--set ") + text));
+            CHECK(message.find(": expected ") != std::string::npos);
+        }
+    }
+
+    TEST_CASE("options that do not go together are refused, each with its value and origin") {
+        CHECK(
+            error_of("[federation]\nclients = 5") ==
+            "job.toml: federation.cohort = 10 (default), federation.clients = 5 (job.toml:2:11): the cohort is larger "
+            "than the number of clients");
+        const auto refused = [](const Overrides& overrides, const char* reason) {
+            const std::string message = error_of("", overrides);
+            CAPTURE(message);
+            return message.find(reason) != std::string::npos;
+        };
+        CHECK(refused({"federation.clients=11", "federation.over_select=1.2"}, "cohort * over_select"));
+        CHECK(refused({"precision.policy=uniform", "precision.bits=5"}, "none of the levels"));
+        CHECK(refused({"train.optimizer.nesterov=true", "train.optimizer.momentum=0"}, "nesterov needs sgd"));
+        CHECK(refused({"train.optimizer.nesterov=true", "train.optimizer.kind=adam"}, "nesterov needs sgd"));
+        CHECK(refused({"train.loss=mse"}, "cross_entropy"));
+        CHECK(refused({"data.format=csv", "data.task=regression"}, "\"mse\""));
+        CHECK(refused({"data.format=csv", "data.task=regression", "train.loss=mse", "federation.partition=dirichlet"},
+                      "dirichlet deals classes"));
+    }
+
+    TEST_CASE("text that is not TOML is an error with its line") {
+        CHECK(error_of("[job]\nrounds = ").starts_with("job.toml:2:"));
+        CHECK(error_of("[job]\nseed = 1\nseed = 2").starts_with("job.toml:3:"));
+    }
+
+    TEST_CASE("an override that is not key=value is refused") {
+        for (const char* text : {"job.rounds", "=3", "job.rounds=1\njob.seed=2"}) {
+            CAPTURE(text);
+            CHECK(error_of_override(text) == std::string("--set ") + text + ": expected section.key=value");
+        }
+        CHECK(error_of_override("precision.levels=[4, 8").starts_with("--set precision.levels=[4, 8: "));
+    }
+
+    TEST_CASE("a missing job file is an error that names it") {
+        const std::string folder = std::filesystem::temp_directory_path().string();
+        CHECK_THROWS_WITH_AS(dither::load_job("/nonexistent/job.toml"),
+                             "/nonexistent/job.toml: cannot read the job file", InputError);
+        CHECK_THROWS_AS(dither::load_job(folder), InputError);
+    }
+
+    TEST_CASE("the identity is of what decides the results") {
+        const auto same = [](const char* text) { return identity(with({text})) == identity(Job{}); };
+        CHECK(same("job.rounds=7"));
+        CHECK(same("output.dir=elsewhere"));
+        CHECK(same("compute.backend=eigen"));
+        CHECK_FALSE(same("job.seed=7"));
+        CHECK_FALSE(same("train.optimizer.lr=0.06"));
+        CHECK_FALSE(same("quantize.weights.rounding=stochastic"));
+        CHECK_FALSE(same("codec.downlink.bits=8"));
+    }
+
+    TEST_CASE("the description shows a key with its default, its range and its meaning") {
+        const std::string help = dither::describe_options();
+        CHECK(help.find("\nfederation.partition.alpha = 0.5\n") != std::string::npos);
+        CHECK(help.find("small values give each client few classes\n    a number > 0\n") != std::string::npos);
+        CHECK(help.find("\nquantize.gradients.rounding = \"stochastic\"\n") != std::string::npos);
+    }
+}

@@ -1,0 +1,72 @@
+#include "core/model/evaluate.hpp"
+
+#include "core/config.hpp"
+#include "core/error.hpp"
+#include "tests/unit/gradient_check.hpp"
+#include "tests/unit/made_up_data.hpp"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+namespace dither {
+namespace {
+
+std::unique_ptr<Model> model_of(std::int64_t max_batch) {
+    const auto backend = make_backend({});
+    auto model = make_model({.name = "mlp", .hidden = {8}}, {},
+                            {.sample = {1, 4}, .outputs = 2, .max_batch = max_batch}, *backend);
+    model->initialize(1);
+    return model;
+}
+
+TEST_SUITE("core/model/evaluate") {
+    TEST_CASE("every sample is counted once, the last short batch included") {
+        const Dataset data = two_blobs(25);
+        const auto loss = make_loss("cross_entropy");
+        const auto in_one = model_of(25);
+        const auto in_batches = model_of(4);
+        const Score expected = evaluate(*in_one, *loss, data, nullptr);
+        const Score score = evaluate(*in_batches, *loss, data, nullptr);
+        CHECK(score.samples == 25);
+        CHECK(score.correct == expected.correct);
+        CHECK(score.loss == doctest::Approx(expected.loss));
+    }
+
+    TEST_CASE("the score is that of the forward passes, in the data's order") {
+        const Dataset data = two_blobs(4);
+        const auto loss = make_loss("cross_entropy");
+        const auto model = model_of(4);
+        Batch batch;
+        const std::vector<std::uint32_t> all{0, 1, 2, 3};
+        data.gather(all, batch);
+        const Score expected = loss->evaluate(model->forward(batch.inputs, {}), batch.targets, nullptr);
+        const Score score = evaluate(*model, *loss, data, nullptr);
+        CHECK(score.loss == expected.loss);
+        CHECK(score.correct == expected.correct);
+    }
+
+    TEST_CASE("what the model saw before does not change its quantized score") {
+        const Dataset data = two_blobs(10);
+        const auto loss = make_loss("cross_entropy");
+        const PrecisionPlan plan = PrecisionPlan::uniform(2, 4);
+        const auto fresh = model_of(4);
+        const auto used = model_of(4);
+        Tensor large = testing::random_tensor({4, 4}, 1);
+        for (float& value : large.values())
+            value *= 100;
+        used->forward(large, {.plan = &plan, .training = true});
+        const Score quantized = evaluate(*fresh, *loss, data, &plan);
+        CHECK(evaluate(*used, *loss, data, &plan).loss == quantized.loss);
+        CHECK(evaluate(*fresh, *loss, data, nullptr).loss != quantized.loss);
+    }
+
+    TEST_CASE("a loss that is not finite stops the evaluation") {
+        const auto model = model_of(4);
+        model->parameters()[0] = std::numeric_limits<float>::quiet_NaN();
+        CHECK_THROWS_AS(evaluate(*model, *make_loss("cross_entropy"), two_blobs(5), nullptr), TrainingError);
+    }
+}
+
+}  // namespace
+}  // namespace dither

@@ -1,0 +1,83 @@
+#include "core/model/loss.hpp"
+
+#include "core/error.hpp"
+#include "tests/unit/gradient_check.hpp"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+
+namespace dither {
+namespace {
+
+using testing::random_tensor;
+
+Targets labels(std::vector<std::int32_t> values) {
+    Targets targets;
+    targets.labels = std::move(values);
+    return targets;
+}
+
+TEST_SUITE("core/model/loss") {
+    TEST_CASE("equal outputs cost log(classes), and the first of them counts as the answer") {
+        const auto loss = make_loss("cross_entropy");
+        const Score score = loss->evaluate(Tensor({2, 10}), labels({0, 3}), nullptr);
+        CHECK(score.mean_loss() == doctest::Approx(std::log(10.0)));
+        CHECK(score.samples == 2);
+        CHECK(score.correct == 1);
+        CHECK(score.accuracy() == 0.5);
+    }
+
+    TEST_CASE("cross entropy of huge outputs does not overflow") {
+        const auto loss = make_loss("cross_entropy");
+        Tensor output({1, 2});
+        output.data()[0] = 10000;
+        output.data()[1] = -10000;
+        Tensor gradient;
+        CHECK(loss->evaluate(output, labels({0}), &gradient).loss == 0);
+        CHECK(gradient.data()[0] == 0);
+        CHECK(loss->evaluate(output, labels({1}), nullptr).loss == 20000);
+    }
+
+    TEST_CASE("a NaN in the output is a NaN in the loss") {
+        Tensor output({1, 2});
+        output.data()[1] = std::nanf("");
+        CHECK(std::isnan(make_loss("cross_entropy")->evaluate(output, labels({0}), nullptr).loss));
+    }
+
+    TEST_CASE("mse is the mean over the outputs, summed over the samples") {
+        const auto loss = make_loss("mse");
+        Tensor output({2, 2});
+        std::ranges::copy(std::array{1.0F, 2.0F, 3.0F, 4.0F}, output.data());
+        Targets targets;
+        targets.values = Tensor({2, 2});
+        const Score score = loss->evaluate(output, targets, nullptr);
+        CHECK(score.loss == doctest::Approx((1.0 + 4.0) / 2 + (9.0 + 16.0) / 2));
+        CHECK(score.correct == 0);
+    }
+
+    TEST_CASE("the gradients of both losses agree with central differences of the mean loss") {
+        Targets targets = labels({4, 0, 2});
+        targets.values = random_tensor({3, 5}, 2);
+        for (const char* name : {"cross_entropy", "mse"}) {
+            CAPTURE(name);
+            const auto loss = make_loss(name);
+            Tensor output = random_tensor({3, 5}, 1);
+            Tensor gradient;
+            loss->evaluate(output, targets, &gradient);
+            CHECK(testing::worst_gradient_error(output.values(), gradient.values(), 0.01F, [&] {
+                      return loss->evaluate(output, targets, nullptr).mean_loss();
+                  }) < 1e-3);
+        }
+    }
+
+    TEST_CASE("an unknown loss is refused, as are targets that do not fit the output") {
+        CHECK_THROWS_AS(make_loss("hinge"), InputError);
+        CHECK_THROWS_AS(make_loss("cross_entropy")->evaluate(Tensor({2, 3}), labels({0}), nullptr), PreconditionError);
+        CHECK_THROWS_AS(make_loss("cross_entropy")->evaluate(Tensor({1, 3}), labels({3}), nullptr), PreconditionError);
+        CHECK_THROWS_AS(make_loss("mse")->evaluate(Tensor({1, 3}), labels({1}), nullptr), PreconditionError);
+    }
+}
+
+}  // namespace
+}  // namespace dither

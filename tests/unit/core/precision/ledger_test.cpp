@@ -1,0 +1,59 @@
+#include "core/precision/ledger.hpp"
+
+#include "core/error.hpp"
+#include "tests/unit/core/schema_of.hpp"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+using namespace dither;
+
+namespace {
+
+Schema two_layers() {
+    return schema_of({{.count = 6, .macs = 100}, {.count = 4, .macs = 300}});
+}
+
+}  // namespace
+
+TEST_SUITE("core/precision/ledger") {
+    TEST_CASE("forward work counts once, backward twice, each with its own bits") {
+        PrecisionPlan plan = PrecisionPlan::uniform(2, 32);
+        plan.layers[0] = {.forward = 8, .backward = 4, .optimizer = 16};
+        const BitOps ops = count_bit_ops(two_layers(), plan, 10, 3);
+        CHECK(ops.training == (8 * 2 * 100 + 4 * 4 * 100) * 10 + (32 * 2 * 300 + 32 * 4 * 300) * 10);
+        CHECK(ops.training_fp32 == 32 * 6 * 400 * 10);
+        CHECK(ops.optimizer == 16 * 2 * 6 * 3 + 32 * 2 * 4 * 3);
+        CHECK(ops.optimizer_fp32 == 32 * 2 * 10 * 3);
+    }
+
+    TEST_CASE("a uniform plan costs its share of fp32") {
+        const BitOps ops = count_bit_ops(two_layers(), PrecisionPlan::uniform(2, 8), 1000, 30);
+        CHECK(ops.training / ops.training_fp32 == 0.25);
+        CHECK(ops.optimizer / ops.optimizer_fp32 == 0.25);
+        CHECK(mean_bits(two_layers(), PrecisionPlan::uniform(2, 8)) == 8);
+    }
+
+    TEST_CASE("8 bits forward and 4 backward are 16 / 3 bits in the mean") {
+        PrecisionPlan plan = PrecisionPlan::uniform(2, 8);
+        for (LayerBits& bits : plan.layers)
+            bits.backward = 4;
+        CHECK(mean_bits(two_layers(), plan) == doctest::Approx(16.0 / 3));
+    }
+
+    TEST_CASE("work adds up over any split of samples and steps") {
+        CHECK(rc::check(
+            [](std::uint32_t samples_a, std::uint32_t samples_b, std::uint16_t steps_a, std::uint16_t steps_b) {
+                PrecisionPlan plan = PrecisionPlan::uniform(2, 8);
+                plan.layers[1].backward = 4;
+                BitOps sum = count_bit_ops(two_layers(), plan, samples_a, steps_a);
+                sum += count_bit_ops(two_layers(), plan, samples_b, steps_b);
+                return sum == count_bit_ops(two_layers(), plan, std::uint64_t{samples_a} + samples_b,
+                                            std::uint64_t{steps_a} + steps_b);
+            }));
+    }
+
+    TEST_CASE("a plan for another number of layers is refused") {
+        CHECK_THROWS_AS(count_bit_ops(two_layers(), PrecisionPlan::uniform(3, 8), 1, 1), PreconditionError);
+    }
+}

@@ -1,0 +1,107 @@
+#include "node/session.hpp"
+
+#include <doctest/doctest.h>
+
+#include <thread>
+
+#include "core/config.hpp"
+#include "node/trainer.hpp"
+#include "tests/unit/made_up_data.hpp"
+#include "transport/codec.hpp"
+#include "transport/loopback.hpp"
+
+using namespace dither;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// An aggregator's side that a test plays by hand against a real session in its own thread.
+struct Stage {
+    Dataset data = two_blobs(60);
+    Job job = made_job();
+    LoopbackHub hub;
+    std::unique_ptr<Channel> channel = hub.connect();
+    std::thread node{[this] { run_session(*channel, {.node = "worker-1", .data = &data}); }};
+
+    static Job made_job() {
+        Job job;
+        job.model.name = "linear";
+        job.federation.clients = 3;
+        job.federation.cohort = 1;
+        job.codec.uplink.kind = job.codec.downlink.kind = "raw";
+        return job;
+    }
+
+    ~Stage() {
+        hub.send(peer, Stop{"the test is over"});
+        node.join();
+    }
+
+    template <typename Expected>
+    Expected next() {
+        for (int tries = 0; tries < 300; ++tries) {
+            const auto event = hub.next_event(Clock::now() + 100ms);
+            if (!event)
+                continue;
+            if (const auto* joined = std::get_if<PeerJoined>(&*event))
+                peer = joined->peer;
+            if (const auto* received = std::get_if<Received>(&*event)) {
+                REQUIRE(std::holds_alternative<Expected>(received->message));
+                return std::get<Expected>(received->message);
+            }
+        }
+        throw std::runtime_error("the session did not answer within 30 s");
+    }
+
+    RoundPlan plan_for(std::uint32_t client) const {
+        const std::vector<float> model(10, 0.25F);  // 4 x 2 weights and 2 biases
+        RoundPlan plan{.round = 1, .client = client, .plan = PrecisionPlan::uniform(1, 32)};
+        plan.uplink_steps = plan.downlink_steps = {1.0F};
+        plan.model = sha256(model);
+        const auto bytes = std::as_bytes(std::span(model));
+        plan.payload.assign(bytes.begin(), bytes.end());
+        return plan;
+    }
+
+    PeerId peer = 0;
+};
+
+}  // namespace
+
+TEST_SUITE("node/session") {
+    TEST_CASE("a session says hello, trains the client it is asked to and sends its update") {
+        Stage stage;
+        CHECK(stage.next<Hello>() == Hello{.node = "worker-1", .client = kAnyClient});
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        const RoundPlan plan = stage.plan_for(2);
+        stage.hub.send(stage.peer, plan);
+        const auto update = stage.next<Update>();
+        CHECK(update.round == 1);
+        CHECK(update.client == 2);
+        CHECK(update.base == plan.model);
+        CHECK(update.report.samples == 20);
+        CHECK(update.payload.size() == plan.payload.size());
+    }
+
+    TEST_CASE("a model that does not decode to its promised hash fails the task, and the session goes on") {
+        Stage stage;
+        stage.next<Hello>();
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        RoundPlan wrong = stage.plan_for(0);
+        wrong.model[5] ^= 1;
+        stage.hub.send(stage.peer, wrong);
+        const auto failed = stage.next<Failed>();
+        CHECK_FALSE(failed.diverged);
+        CHECK(failed.reason.find("decodes to") != std::string::npos);
+        stage.hub.send(stage.peer, stage.plan_for(0));
+        CHECK(stage.next<Update>().client == 0);
+    }
+
+    TEST_CASE("a client that does not exist fails its task by name") {
+        Stage stage;
+        stage.next<Hello>();
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        stage.hub.send(stage.peer, stage.plan_for(3));
+        CHECK(stage.next<Failed>().reason == "client 3 of 3");
+    }
+}

@@ -1,0 +1,401 @@
+#include "transport/frame.hpp"
+
+#include "core/error.hpp"
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+#include <boost/crc.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <string>
+
+namespace {
+
+using namespace dither;
+using Bytes = std::vector<std::byte>;
+
+const FrameLimits kLimits = FrameLimits::for_node();
+
+std::uint32_t crc32c(std::span<const std::byte> bytes) {
+    boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+    crc.process_bytes(bytes.data(), bytes.size());
+    return crc.checksum();
+}
+
+template <typename T>
+void append(Bytes& bytes, T value) {
+    bytes.resize(bytes.size() + sizeof(T));
+    std::memcpy(bytes.data() + bytes.size() - sizeof(T), &value, sizeof(T));
+}
+
+/// A frame around any body, with checksums that hold: what an enemy can send.
+Bytes framed(std::uint8_t type, const Bytes& body) {
+    Bytes frame;
+    for (const char c : std::string("DTHR"))
+        append(frame, c);
+    append(frame, kProtocolVersion);
+    append(frame, type);
+    append(frame, std::uint8_t{0});
+    append(frame, std::uint64_t{body.size()});
+    append(frame, crc32c(body));
+    append(frame, crc32c(frame));
+    frame.resize(kFrameHeaderBytes + body.size());
+    std::copy(body.begin(), body.end(), frame.begin() + kFrameHeaderBytes);
+    return frame;
+}
+
+Bytes body_of(const Message& message) {
+    const Bytes frame = encode_frame(message);
+    return {frame.begin() + kFrameHeaderBytes, frame.end()};
+}
+
+Sha256 digest_from(unsigned char first) {
+    Sha256 digest;
+    for (std::size_t i = 0; i < digest.size(); ++i)
+        digest[i] = static_cast<unsigned char>(first + i);
+    return digest;
+}
+
+const Bytes kPayload{std::byte{0xde}, std::byte{0xad}, std::byte{0xbe}, std::byte{0xef}, std::byte{0}};
+
+LayerStatistics measured_layer() {
+    return {.grad_norm = 0.5F,
+            .signal_norm = 0.25F,
+            .theta_norm = 12.0F,
+            .curvature = 3.5F,
+            .curvature_norm = 40.0F,
+            .lipschitz = 1.75F,
+            .backward_error = 0.0625F,
+            .update_range = 0.001953125F,
+            .update_rms = 0.000244140625F,
+            .saturation = 0.015625F,
+            .snr_db = -3.25F};
+}
+
+RoundPlan example_plan() {
+    RoundPlan task{.round = 3, .client = 41, .uplink_steps = {0.001953125F, 0.25F}, .downlink_steps = {0.015625F, 1}};
+    task.plan.layers = {{.forward = 8, .backward = 16, .optimizer = 32, .uplink = 4, .downlink = 8},
+                        {.forward = 4, .backward = 8, .optimizer = 2, .uplink = 3, .downlink = 16}};
+    task.probe = Probe::curvature_norm;
+    task.model = digest_from(1);
+    task.payload = kPayload;
+    return task;
+}
+
+Update example_update() {
+    Update update{.round = 3, .client = 41, .base = digest_from(1), .payload = kPayload};
+    const LayerStatistics second{.grad_norm = 1.5F, .theta_norm = 2, .update_range = 0, .update_rms = 0};
+    update.report = {.samples = 600, .steps = 19, .train_loss = 2.25F, .layers = {measured_layer(), second}};
+    return update;
+}
+
+struct Golden {
+    std::string file;
+    Message message;
+};
+
+std::vector<Golden> golden_frames() {
+    return {{"hello", Hello{.node = "edge-07_a", .client = 7}},
+            {"welcome", Welcome{.job = "[job]\nname = \"golden\"\n"}},
+            {"round_plan", example_plan()},
+            {"update", example_update()},
+            {"failed", Failed{.round = 3, .client = 41, .diverged = true, .reason = "loss is nan"}},
+            {"update_ack", UpdateAck{.round = 3, .client = 41, .accepted = false, .reason = "late"}},
+            {"round_committed", RoundCommitted{.round = 3, .client = 41, .model = digest_from(200)}},
+            {"stop", Stop{.reason = "done"}}};
+}
+
+Bytes read_hex(const std::string& name) {
+    std::ifstream file(std::string(DITHER_GOLDEN_DIR) + "/v1/" + name + ".hex");
+    REQUIRE_MESSAGE(file.is_open(), name);
+    Bytes bytes;
+    for (std::string line; std::getline(file, line);)
+        for (std::size_t i = 0; i + 1 < line.size(); i += 2)
+            bytes.push_back(static_cast<std::byte>(std::stoi(line.substr(i, 2), nullptr, 16)));
+    return bytes;
+}
+
+/// True if the frame decodes or is refused as a peer's fault; anything else escapes and fails the test.
+bool decodes_or_is_refused(const Bytes& frame) {
+    try {
+        (void)decode_frame(frame, kLimits);
+    } catch (const FormatError&) {
+    }
+    return true;
+}
+
+// Random messages.
+
+std::string random_text(std::string_view alphabet, int shortest, int longest) {
+    std::string text(static_cast<std::size_t>(*rc::gen::inRange(shortest, longest + 1)), ' ');
+    for (char& c : text)
+        c = alphabet[*rc::gen::inRange<std::size_t>(0, alphabet.size())];
+    return text;
+}
+
+std::string random_reason() {
+    return random_text(" loss is NaN, 0x7f: {~}", 0, 40);
+}
+
+Bytes random_payload() {
+    Bytes bytes;
+    for (const auto byte : *rc::gen::arbitrary<std::vector<std::uint8_t>>())
+        bytes.push_back(static_cast<std::byte>(byte));
+    return bytes;
+}
+
+Sha256 random_digest() {
+    return digest_from(*rc::gen::arbitrary<unsigned char>());
+}
+
+float random_positive() {
+    return static_cast<float>(*rc::gen::inRange(1, 1 << 24)) * 0x1p-30F;
+}
+
+std::uint32_t word() {
+    return *rc::gen::arbitrary<std::uint32_t>();
+}
+
+RoundPlan random_plan() {
+    RoundPlan task{.round = word(), .client = word()};
+    task.plan.layers.resize(*rc::gen::inRange<std::size_t>(0, 9));
+    for (LayerBits& bits : task.plan.layers)
+        for (const Phase phase : kPhases)
+            bits[phase] = *rc::gen::oneOf(rc::gen::inRange(2, 17), rc::gen::just(kFullBits));
+    for (std::size_t i = 0; i < task.plan.layers.size(); ++i) {
+        task.uplink_steps.push_back(random_positive());
+        task.downlink_steps.push_back(random_positive());
+    }
+    task.probe = static_cast<Probe>(*rc::gen::inRange(0, 3));
+    task.model = random_digest();
+    task.payload = random_payload();
+    return task;
+}
+
+Update random_update() {
+    Update update{.round = word(), .client = word(), .base = random_digest(), .payload = random_payload()};
+    update.report = {
+        .samples = *rc::gen::arbitrary<std::uint64_t>(), .steps = word(), .train_loss = -random_positive()};
+    update.report.layers.resize(*rc::gen::inRange<std::size_t>(0, 9));
+    for (LayerStatistics& layer : update.report.layers)
+        for_each_statistic(layer, [](std::string_view name, float& value) {
+            const bool measured = *rc::gen::arbitrary<bool>();
+            value = name == "snr_db" ? -random_positive() : measured ? random_positive() : kNotMeasured;
+        });
+    return update;
+}
+
+Message random_message(std::size_t type) {
+    const bool flag = *rc::gen::arbitrary<bool>();
+    switch (type) {
+        case 0:
+            return Hello{random_text("abcxyz0189_-", 1, 64), word()};
+        case 1:
+            return Welcome{random_text("[job]\n\"= \t#", 0, 500)};
+        case 2:
+            return random_plan();
+        case 3:
+            return random_update();
+        case 4:
+            return Failed{word(), word(), flag, random_reason()};
+        case 5:
+            return UpdateAck{word(), word(), flag, random_reason()};
+        case 6:
+            return RoundCommitted{word(), word(), random_digest()};
+        default:
+            return Stop{random_reason()};
+    }
+}
+
+Message any_message() {
+    return random_message(*rc::gen::inRange<std::size_t>(0, std::variant_size_v<Message>));
+}
+
+}  // namespace
+
+TEST_SUITE("transport/frame") {
+    TEST_CASE("every message arrives as it was sent") {
+        for (std::size_t type = 0; type < std::variant_size_v<Message>; ++type)
+            CHECK(rc::check([type] {
+                const Message message = random_message(type);
+                RC_ASSERT(message.index() == type);
+                return decode_frame(encode_frame(message), kLimits) == message;
+            }));
+    }
+
+    TEST_CASE("the golden frames of protocol version 1 decode, and encode to the same bytes") {
+        REQUIRE(golden_frames().size() == std::variant_size_v<Message>);
+        for (const auto& [file, message] : golden_frames()) {
+            CAPTURE(file);
+            const Bytes golden = read_hex(file);
+            CHECK(decode_frame(golden, kLimits) == message);
+            CHECK(encode_frame(message) == golden);
+        }
+    }
+
+    TEST_CASE("every truncation of a frame is refused, and every byte too many") {
+        for (const auto& [file, message] : golden_frames()) {
+            CAPTURE(file);
+            Bytes frame = encode_frame(message);
+            for (std::size_t size = 0; size < frame.size(); ++size)
+                CHECK_THROWS_AS(decode_frame(std::span(frame).first(size), kLimits), FormatError);
+            frame.push_back(std::byte{0});
+            CHECK_THROWS_AS(decode_frame(frame, kLimits), FormatError);
+        }
+    }
+
+    TEST_CASE("every truncation of a body is refused even when its checksums hold, and every byte too many") {
+        for (const auto& [file, message] : golden_frames()) {
+            CAPTURE(file);
+            const auto type = static_cast<std::uint8_t>(message.index() + 1);
+            Bytes body = body_of(message);
+            body.push_back(std::byte{0});
+            CHECK_THROWS_AS(decode_frame(framed(type, body), kLimits), FormatError);
+            body.pop_back();
+            REQUIRE(decode_frame(framed(type, body), kLimits) == message);
+            while (!body.empty()) {
+                body.pop_back();
+                CHECK_THROWS_AS(decode_frame(framed(type, body), kLimits), FormatError);
+            }
+        }
+    }
+
+    TEST_CASE("every flipped bit of a frame is noticed") {
+        for (const auto& [file, message] : golden_frames()) {
+            CAPTURE(file);
+            Bytes frame = encode_frame(message);
+            for (std::size_t bit = 0; bit < 8 * frame.size(); ++bit) {
+                const auto flip = std::byte{1} << (bit % 8);
+                frame[bit / 8] ^= flip;
+                CHECK_THROWS_AS(decode_frame(frame, kLimits), FormatError);
+                frame[bit / 8] ^= flip;
+            }
+        }
+    }
+
+    TEST_CASE("a body of random bytes with right checksums decodes or is refused, and nothing else happens") {
+        CHECK(rc::check([] {
+            const Message message = any_message();
+            Bytes body = body_of(message);
+            const auto mutations = *rc::gen::inRange(0, 6);
+            for (int i = 0; i < mutations && !body.empty(); ++i)
+                body[*rc::gen::inRange<std::size_t>(0, body.size())] = std::byte(*rc::gen::arbitrary<std::uint8_t>());
+            return decodes_or_is_refused(framed(static_cast<std::uint8_t>(*rc::gen::inRange(1, 9)), body));
+        }));
+    }
+
+    TEST_CASE("a count that the bytes cannot hold is refused before memory is spent on it") {
+        const FrameLimits boundless{.body_bytes = 1 << 20, .layers = std::numeric_limits<std::uint32_t>::max()};
+        for (const std::uint32_t count : {6U, 4096U, 0x7fffffffU, 0xffffffffU}) {
+            Bytes plan(8 + 4 + 25, std::byte{8});  // 0xffffffff layers of bits alone would be 80 GiB
+            std::memcpy(plan.data() + 8, &count, sizeof(count));
+            CHECK_THROWS_WITH_AS(decode_frame(framed(3, plan), boundless), "RoundPlan: plan has more layers than bytes",
+                                 FormatError);
+            Bytes text(4 + 5, std::byte{'a'});
+            std::memcpy(text.data(), &count, sizeof(count));
+            CHECK_THROWS_AS(decode_frame(framed(2, text), boundless), FormatError);
+            CHECK_THROWS_AS(decode_frame(framed(8, text), boundless), FormatError);
+        }
+        Bytes update = body_of(Update{});
+        const std::uint64_t huge = std::numeric_limits<std::uint64_t>::max();
+        std::memcpy(update.data() + update.size() - sizeof(huge), &huge, sizeof(huge));
+        CHECK_THROWS_WITH_AS(decode_frame(framed(4, update), boundless),
+                             "Update: payload does not end with its message", FormatError);
+    }
+
+    TEST_CASE("an unknown type, another version, flags and foreign bytes are refused") {
+        CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
+        CHECK_THROWS_WITH_AS(decode_frame(framed(9, {}), kLimits), "message type 9 is unknown", FormatError);
+        Bytes frame = encode_frame(Stop{});
+        frame[4] = std::byte{2};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 1 is spoken here, not 2", FormatError);
+        frame[0] = std::byte{'H'};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
+    }
+
+    TEST_CASE("a frame over the limit is refused by its header alone") {
+        Update update;
+        update.payload.resize(100);
+        const Bytes frame = encode_frame(update);
+        const std::uint64_t body = frame.size() - kFrameHeaderBytes;
+        const auto header = std::span(frame).first(kFrameHeaderBytes);
+        CHECK(decode_header(header, {.body_bytes = body, .layers = 0}).body_bytes == body);
+        CHECK_THROWS_AS(decode_header(header, {.body_bytes = body - 1, .layers = 0}), FormatError);
+    }
+
+    TEST_CASE("more layers than the model has are refused") {
+        const Bytes frame = encode_frame(example_update());
+        CHECK_NOTHROW(decode_frame(frame, FrameLimits{.layers = 2}));
+        CHECK_THROWS_WITH_AS(decode_frame(frame, FrameLimits{.layers = 1}), "Update: statistics has too many layers",
+                             FormatError);
+    }
+
+    TEST_CASE("the limits of a model hold its largest update and plan") {
+        constexpr std::size_t kParameters = 1000;
+        constexpr std::size_t kLayers = 2000;
+        constexpr std::size_t kLargestPayload = 4 * kParameters + 10 * kLayers;
+        const FrameLimits limits = FrameLimits::for_model(kParameters, kLayers);
+        Update update;
+        update.report.layers.resize(kLayers);
+        update.payload.resize(kLargestPayload);
+        CHECK_NOTHROW(decode_frame(encode_frame(update), limits));
+        RoundPlan task{.plan = PrecisionPlan::uniform(kLayers, 8)};
+        task.uplink_steps.resize(kLayers, 1);
+        task.downlink_steps.resize(kLayers, 1);
+        task.payload.resize(kLargestPayload);
+        CHECK_NOTHROW(decode_frame(encode_frame(task), limits));
+    }
+
+    TEST_CASE("values that no honest peer sends are refused with the field's name") {
+        const auto refused = [](const Message& valid, std::size_t at, auto value, const char* what) {
+            Bytes body = body_of(valid);
+            std::memcpy(body.data() + at, &value, sizeof(value));
+            CHECK_THROWS_WITH_AS(decode_frame(framed(static_cast<std::uint8_t>(valid.index() + 1), body), kLimits),
+                                 what, FormatError);
+        };
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        const float inf = std::numeric_limits<float>::infinity();
+        const Message hello = Hello{.node = "a"};
+        refused(hello, 4, 'A', "Hello: node does not match [a-z0-9_-]{1,64}");
+        refused(hello, 4, '/', "Hello: node does not match [a-z0-9_-]{1,64}");
+        const Message plan = example_plan();
+        for (const std::uint8_t bits : std::initializer_list<std::uint8_t>{0, 1, 17, 31, 33, 255})
+            refused(plan, 12, bits, "RoundPlan: plan has bits outside 2..16 and 32");
+        for (const float step : {0.0F, -1.0F, nan, inf})
+            refused(plan, 26, step, "RoundPlan: uplink_steps is not positive and finite");
+        refused(plan, 46, std::uint8_t{3}, "RoundPlan: probe is unknown");
+        const Message update = example_update();
+        refused(update, 52, nan, "Update: train_loss is not finite");
+        refused(update, 60, -0.5F, "Update: grad_norm is negative");
+        refused(update, 60, inf, "Update: grad_norm is not finite");
+        refused(update, 100, nan, "Update: snr_db is not finite");
+        const Message failed = Failed{.reason = "x"};
+        refused(failed, 8, std::uint8_t{2}, "Failed: diverged is neither 0 nor 1");
+        refused(failed, 13, '\x1b', "Failed: reason is not printable ASCII");
+    }
+
+    TEST_CASE("a message that every peer would refuse cannot be sent") {
+        CHECK_THROWS_AS(encode_frame(Hello{.node = ""}), PreconditionError);
+        CHECK_THROWS_AS(encode_frame(Hello{.node = std::string(65, 'a')}), PreconditionError);
+        CHECK_THROWS_AS(encode_frame(Welcome{.job = std::string((1 << 20) + 1, ' ')}), PreconditionError);
+        CHECK_NOTHROW(encode_frame(Welcome{.job = std::string(1 << 20, ' ')}));
+        Update update;
+        update.report.train_loss = std::numeric_limits<float>::quiet_NaN();
+        CHECK_THROWS_AS(encode_frame(update), PreconditionError);
+        RoundPlan task = example_plan();
+        task.plan.layers[0].uplink = 264;
+        CHECK_THROWS_AS(encode_frame(task), PreconditionError);
+        task = example_plan();
+        task.uplink_steps.pop_back();
+        CHECK_THROWS_AS(encode_frame(task), PreconditionError);
+    }
+
+    TEST_CASE("a reason is cut and cleaned by its sender, so that no error message costs the connection") {
+        const Message sent = Stop{.reason = "line\nnext \xc3\xa9" + std::string(5000, 'z')};
+        const Message received = decode_frame(encode_frame(sent), kLimits);
+        CHECK(std::get<Stop>(received).reason == "line?next ??" + std::string(1024 - 12, 'z'));
+    }
+}

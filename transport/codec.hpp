@@ -1,0 +1,65 @@
+// Codecs: how a model or an update becomes bytes, and how the aggregator sums updates without turning them into floats.
+//
+// Every payload decodes in two ways: to values (a node that receives a model), and to integers times a unit (the
+// aggregator). The unit of a layer is the same for all clients of a round, so integer sums are exact in any order.
+//
+// To add a codec: one file in transport/ and one line in make_codec.
+#pragma once
+
+#include "core/model/schema.hpp"
+#include "core/rng.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace dither {
+
+struct CodecOptions;
+
+/// The step of each layer's grid: values are integer multiples of it. Raw ignores it. Positive and finite.
+using GridSteps = std::span<const float>;
+
+/// Takes one update's integers, chunk by chunk, in order.
+class IntegerSink {
+public:
+    virtual ~IntegerSink() = default;
+    /// values at flat positions offset .. offset + codes.size() - 1 of layer `layer` are codes * unit(layer).
+    virtual void add(std::size_t layer, std::size_t offset, std::span<const std::int64_t> codes) = 0;
+};
+
+/// Immutable after construction; may be shared by threads.
+class Codec {
+public:
+    virtual ~Codec() = default;
+
+    virtual std::string_view name() const = 0;
+    /// Appends nothing but the payload to `out`, which is overwritten. Throws TrainingError if a value is not finite,
+    /// or (grid) lies 2^31 steps or more from 0.
+    virtual void encode(std::span<const float> values, GridSteps steps, const StreamKey& key,
+                        std::vector<std::byte>& out) const = 0;
+    /// Throws FormatError unless `payload` is exactly a payload of this codec, schema and steps; spends no memory that
+    /// the payload asks for.
+    virtual void decode(std::span<const std::byte> payload, GridSteps steps, std::span<float> values) const = 0;
+    /// The largest |code| of each layer (one entry a layer), after the same checks as decode: what overflow is judged
+    /// by before anything is added.
+    virtual void validate(std::span<const std::byte> payload, GridSteps steps,
+                          std::span<std::uint64_t> largest) const = 0;
+    /// Decodes a payload that has passed validate() into integers.
+    virtual void accumulate(std::span<const std::byte> payload, GridSteps steps, IntegerSink& sink) const = 0;
+    /// What one integer of layer `layer` is worth.
+    virtual double unit(std::size_t layer, GridSteps steps) const = 0;
+    /// True if steps matter: the controller then chooses them.
+    virtual bool needs_steps() const = 0;
+};
+
+/// raw: fp32, little-endian; integers are multiples of 2^-40, rounded to nearest-even, magnitudes below 2^22.
+/// grid: stochastic rounding onto multiples of the layer's step, E[decoded] = value; codes are packed at the width that
+///       the layer's largest code needs, or compressed by zstd where that is shorter.
+/// The schema is borrowed. Throws InputError on an unknown kind.
+std::unique_ptr<Codec> make_codec(const CodecOptions& options, const Schema& schema);
+
+}  // namespace dither

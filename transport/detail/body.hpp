@@ -1,0 +1,25 @@
+// The bodies of frames: messages through the bounded archive.
+#pragma once
+
+#include "transport/messages.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <variant>
+#include <vector>
+
+namespace dither::detail {
+
+/// Message types on the wire: 1 + the alternative's index. Alternatives are added at the end, never moved.
+inline constexpr std::size_t kMessageTypes = std::variant_size_v<Message>;
+inline std::uint8_t type_of(const Message& message) {
+    return static_cast<std::uint8_t>(message.index() + 1);
+}
+
+/// Appends the body to `out`. Throws PreconditionError on a message that every reader would refuse.
+void write_body(const Message& message, std::vector<std::byte>& out);
+/// Throws FormatError unless `body` is exactly one valid message of `type`.
+Message read_body(std::uint8_t type, std::span<const std::byte> body, std::uint32_t max_layers);
+
+}  // namespace dither::detail

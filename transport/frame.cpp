@@ -1,0 +1,99 @@
+#include "transport/frame.hpp"
+
+#include "core/error.hpp"
+#include "transport/detail/body.hpp"
+#include "transport/detail/little_endian.hpp"
+
+#include <boost/crc.hpp>
+
+#include <array>
+
+namespace dither {
+namespace {
+
+using detail::load_little;
+using detail::store_little;
+
+constexpr std::array kMagic{std::byte{'D'}, std::byte{'T'}, std::byte{'H'}, std::byte{'R'}};
+constexpr std::size_t kVersionAt = 4;
+constexpr std::size_t kTypeAt = 6;
+constexpr std::size_t kFlagsAt = 7;
+constexpr std::size_t kLengthAt = 8;
+constexpr std::size_t kBodyCrcAt = 16;
+constexpr std::size_t kHeaderCrcAt = 20;
+
+/// CRC32C (Castagnoli, Brauer, Herrmann, "Optimization of cyclic redundancy-check codes", IEEE Trans. Comm. 1993), as
+/// in RFC 3720.
+std::uint32_t crc32c(std::span<const std::byte> bytes) {
+    boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+    crc.process_bytes(bytes.data(), bytes.size());
+    return crc.checksum();
+}
+
+template <typename... Args>
+void check(bool holds, fmt::format_string<Args...> message, Args&&... args) {
+    if (!holds) [[unlikely]]
+        throw FormatError(fmt::format(message, std::forward<Args>(args)...));
+}
+
+void write_header(std::span<std::byte, kFrameHeaderBytes> header, std::uint8_t type, std::span<const std::byte> body) {
+    std::copy(kMagic.begin(), kMagic.end(), header.begin());
+    store_little(kProtocolVersion, header.data() + kVersionAt);
+    store_little(type, header.data() + kTypeAt);
+    store_little(std::uint8_t{0}, header.data() + kFlagsAt);
+    store_little(std::uint64_t{body.size()}, header.data() + kLengthAt);
+    store_little(crc32c(body), header.data() + kBodyCrcAt);
+    store_little(crc32c(header.first(kHeaderCrcAt)), header.data() + kHeaderCrcAt);
+}
+
+}  // namespace
+
+FrameLimits FrameLimits::for_model(std::size_t parameters, std::size_t layers) {
+    // A payload takes at most 4 bytes a parameter and 10 a layer; a plan with both steps 13 and a report 44 a layer.
+    constexpr std::uint64_t kBytesALayer = 64;
+    return {.body_bytes = FrameLimits{}.body_bytes + 4 * std::uint64_t{parameters} + kBytesALayer * layers,
+            .layers = static_cast<std::uint32_t>(layers)};
+}
+
+FrameLimits FrameLimits::for_node() {
+    return for_model(std::size_t{1} << 30, FrameLimits{}.layers);
+}
+
+std::vector<std::byte> encode_frame(const Message& message) {
+    std::vector<std::byte> frame(kFrameHeaderBytes);
+    detail::write_body(message, frame);
+    const std::span<std::byte> all(frame);
+    write_header(all.first<kFrameHeaderBytes>(), detail::type_of(message), all.subspan(kFrameHeaderBytes));
+    return frame;
+}
+
+FrameHeader decode_header(std::span<const std::byte> header, const FrameLimits& limits) {
+    check(header.size() == kFrameHeaderBytes, "a frame's header has {} bytes, not {}", kFrameHeaderBytes,
+          header.size());
+    check(std::equal(kMagic.begin(), kMagic.end(), header.begin()), "a frame begins with \"DTHR\"");
+    const auto version = load_little<std::uint16_t>(header.data() + kVersionAt);
+    check(version == kProtocolVersion, "protocol version {} is spoken here, not {}", kProtocolVersion, version);
+    check(load_little<std::uint32_t>(header.data() + kHeaderCrcAt) == crc32c(header.first(kHeaderCrcAt)),
+          "the header's checksum is wrong");
+    const FrameHeader decoded{.type = load_little<std::uint8_t>(header.data() + kTypeAt),
+                              .body_bytes = load_little<std::uint64_t>(header.data() + kLengthAt),
+                              .body_crc = load_little<std::uint32_t>(header.data() + kBodyCrcAt)};
+    check(decoded.type >= 1 && decoded.type <= detail::kMessageTypes, "message type {} is unknown", decoded.type);
+    check(header[kFlagsAt] == std::byte{0}, "the header has unknown flags");
+    check(decoded.body_bytes <= limits.body_bytes, "a body of {} bytes exceeds the limit of {}", decoded.body_bytes,
+          limits.body_bytes);
+    return decoded;
+}
+
+Message decode_body(const FrameHeader& header, std::span<const std::byte> body, const FrameLimits& limits) {
+    check(body.size() == header.body_bytes, "a body has {} bytes, not {}", header.body_bytes, body.size());
+    check(crc32c(body) == header.body_crc, "the body's checksum is wrong");
+    return detail::read_body(header.type, body, limits.layers);
+}
+
+Message decode_frame(std::span<const std::byte> frame, const FrameLimits& limits) {
+    check(frame.size() >= kFrameHeaderBytes, "a frame has at least {} bytes, not {}", kFrameHeaderBytes, frame.size());
+    return decode_body(decode_header(frame.first(kFrameHeaderBytes), limits), frame.subspan(kFrameHeaderBytes), limits);
+}
+
+}  // namespace dither

@@ -1,0 +1,172 @@
+#include "transport/messages.hpp"
+
+#include "core/error.hpp"
+#include "transport/detail/body.hpp"
+#include "transport/detail/bounded_archive.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace dither {
+namespace {
+
+using detail::BoundedReader;
+using detail::BoundedWriter;
+using detail::Either;
+
+constexpr std::size_t kMaxIdBytes = 64;
+constexpr std::size_t kMaxJobBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxReasonBytes = std::size_t{1} << 10;
+constexpr std::size_t kLayerBitsBytes = kPhases.size();
+constexpr std::size_t kStatisticsBytes = sizeof(LayerStatistics);  // floats, each as it is
+
+bool is_id(std::string_view text) {
+    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+    });
+}
+
+bool is_printable(char c) {
+    return c >= ' ' && c <= '~';
+}
+
+/// Reasons end in logs and on terminals: printable ASCII only, and not too much of it. The sender mends its own texts,
+/// so that a long or foreign error message never costs it the connection.
+std::string printable(std::string_view reason) {
+    std::string text(reason.substr(0, kMaxReasonBytes));
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return !is_printable(c); }, '?');
+    return text;
+}
+
+void serialize_reason(auto& archive, Either<std::string> auto& reason) {
+    if constexpr (std::remove_reference_t<decltype(archive)>::kReads) {
+        archive.text("reason", reason, kMaxReasonBytes);
+        archive.expect(std::all_of(reason.begin(), reason.end(), is_printable), "reason", "is not printable ASCII");
+    } else {
+        archive.text("reason", printable(reason), kMaxReasonBytes);
+    }
+}
+
+void serialize_steps(auto& archive, std::string_view name, Either<std::vector<float>> auto& steps, std::size_t layers) {
+    archive.per_layer(name, steps, sizeof(float), [&](auto& step) {
+        archive(name, step);
+        archive.expect(std::isfinite(step) && step > 0, name, "is not positive and finite");
+    });
+    archive.expect(steps.empty() || steps.size() == layers, name, "has not one entry a layer of the plan");
+}
+
+void serialize(auto& archive, Either<LayerBits> auto& bits) {
+    for (const Phase phase : kPhases) {
+        auto&& width = bits[phase];
+        archive.template as<std::uint8_t>("plan", width);
+        archive.expect((width >= 2 && width <= 16) || width == kFullBits, "plan", "has bits outside 2..16 and 32");
+    }
+}
+
+void serialize(auto& archive, Either<PrecisionPlan> auto& plan) {
+    archive.per_layer("plan", plan.layers, kLayerBitsBytes, [&](auto& bits) { serialize(archive, bits); });
+}
+
+void serialize(auto& archive, Either<LayerStatistics> auto& statistics) {
+    for_each_statistic(statistics, [&](std::string_view name, auto& value) {
+        archive(name, value);
+        archive.expect(std::isfinite(value), name, "is not finite");
+        archive.expect(value >= 0 || value == kNotMeasured || name == "snr_db", name, "is negative");
+    });
+}
+
+void serialize(auto& archive, Either<TrainingReport> auto& report) {
+    archive("samples", report.samples);
+    archive("steps", report.steps);
+    archive("train_loss", report.train_loss);
+    archive.expect(std::isfinite(report.train_loss), "train_loss", "is not finite");
+    archive.per_layer("statistics", report.layers, kStatisticsBytes, [&](auto& layer) { serialize(archive, layer); });
+}
+
+void serialize(auto& archive, Either<Hello> auto& hello) {
+    archive.text("node", hello.node, kMaxIdBytes);
+    archive.expect(is_id(hello.node), "node", "does not match [a-z0-9_-]{1,64}");
+    archive("client", hello.client);
+}
+
+void serialize(auto& archive, Either<Welcome> auto& welcome) {
+    archive.text("job", welcome.job, kMaxJobBytes);
+}
+
+void serialize(auto& archive, Either<RoundPlan> auto& task) {
+    archive("round", task.round);
+    archive("client", task.client);
+    serialize(archive, task.plan);
+    serialize_steps(archive, "uplink_steps", task.uplink_steps, task.plan.layers.size());
+    serialize_steps(archive, "downlink_steps", task.downlink_steps, task.plan.layers.size());
+    archive.template as<std::uint8_t>("probe", task.probe);
+    archive.expect(task.probe <= Probe::curvature_norm, "probe", "is unknown");
+    archive("model", task.model);
+    archive.payload("payload", task.payload);
+}
+
+void serialize(auto& archive, Either<Update> auto& update) {
+    archive("round", update.round);
+    archive("client", update.client);
+    archive("base", update.base);
+    serialize(archive, update.report);
+    archive.payload("payload", update.payload);
+}
+
+void serialize(auto& archive, Either<Failed> auto& failed) {
+    archive("round", failed.round);
+    archive("client", failed.client);
+    archive("diverged", failed.diverged);
+    serialize_reason(archive, failed.reason);
+}
+
+void serialize(auto& archive, Either<UpdateAck> auto& ack) {
+    archive("round", ack.round);
+    archive("client", ack.client);
+    archive("accepted", ack.accepted);
+    serialize_reason(archive, ack.reason);
+}
+
+void serialize(auto& archive, Either<RoundCommitted> auto& committed) {
+    archive("round", committed.round);
+    archive("client", committed.client);
+    archive("model", committed.model);
+}
+
+void serialize(auto& archive, Either<Stop> auto& stop) {
+    serialize_reason(archive, stop.reason);
+}
+
+/// The empty message of a type on the wire.
+template <std::size_t Index = 0>
+Message empty_message(std::uint8_t type) {
+    if constexpr (Index == detail::kMessageTypes)
+        throw FormatError(fmt::format("message type {} is unknown", type));
+    else
+        return type == Index + 1 ? Message(std::in_place_index<Index>) : empty_message<Index + 1>(type);
+}
+
+}  // namespace
+
+std::string_view name_of(const Message& message) {
+    constexpr std::array<std::string_view, detail::kMessageTypes> kNames{
+        "Hello", "Welcome", "RoundPlan", "Update", "Failed", "UpdateAck", "RoundCommitted", "Stop"};
+    return kNames[message.index()];
+}
+
+void detail::write_body(const Message& message, std::vector<std::byte>& out) {
+    BoundedWriter writer(name_of(message), out);
+    std::visit([&](const auto& content) { serialize(writer, content); }, message);
+}
+
+Message detail::read_body(std::uint8_t type, std::span<const std::byte> body, std::uint32_t max_layers) {
+    Message message = empty_message(type);
+    BoundedReader reader(name_of(message), body, max_layers);
+    std::visit([&](auto& content) { serialize(reader, content); }, message);
+    reader.finish();
+    return message;
+}
+
+}  // namespace dither

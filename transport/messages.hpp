@@ -1,0 +1,101 @@
+// What the aggregator and the nodes say to each other. Values, the same over loopback, MPI and TCP; README.md has the
+// bytes.
+//
+// Reasons are for logs: printable ASCII, at most 1 KiB. A sender replaces every other character by '?' and cuts the
+// rest.
+//
+// A peer is a connection: a daemon that speaks for its one client, or a worker (thread or MPI rank) that can train any
+// client of a simulation. Tasks go to clients, one message each, so that what is counted does not depend on who hosts
+// whom.
+#pragma once
+
+#include "core/precision/plan.hpp"
+#include "core/precision/policy.hpp"
+#include "core/precision/statistics.hpp"
+#include "core/sha256.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace dither {
+
+/// A worker that hosts every client of a simulation.
+inline constexpr std::uint32_t kAnyClient = 0xffffffff;
+
+/// Node to aggregator, once, first.
+struct Hello {
+    std::string node;                   ///< [a-z0-9_-]{1,64}
+    std::uint32_t client = kAnyClient;  ///< the client it speaks for
+    bool operator==(const Hello&) const = default;
+};
+
+/// Aggregator to node: it is in, and this is the job (resolved TOML, at most 1 MiB).
+struct Welcome {
+    std::string job;
+    bool operator==(const Welcome&) const = default;
+};
+
+/// Aggregator to node: train this client from this model under this plan.
+struct RoundPlan {
+    std::uint32_t round = 0;  ///< from 1
+    std::uint32_t client = 0;
+    PrecisionPlan plan;
+    std::vector<float> uplink_steps;    ///< one a layer: the grid that all clients of the round share
+    std::vector<float> downlink_steps;  ///< one a layer: the grid of this payload
+    Probe probe = Probe::none;          ///< the measurement this client is asked for
+    Sha256 model{};                     ///< of the decoded model: what the client trains from
+    std::vector<std::byte> payload;     ///< the model, by the downlink codec
+    bool operator==(const RoundPlan&) const = default;
+};
+
+/// Node to aggregator: what training this client changed.
+struct Update {
+    std::uint32_t round = 0;
+    std::uint32_t client = 0;
+    Sha256 base{};  ///< RoundPlan::model
+    TrainingReport report;
+    std::vector<std::byte> payload;  ///< trained - received, by the uplink codec
+    bool operator==(const Update&) const = default;
+};
+
+/// Node to aggregator: this client could not train, and why (a NaN loss, no data).
+struct Failed {
+    std::uint32_t round = 0;
+    std::uint32_t client = 0;
+    bool diverged = false;  ///< a loss or a parameter was not finite: the controller must know
+    std::string reason;
+    bool operator==(const Failed&) const = default;
+};
+
+/// Aggregator to node: the update is safe, or refused with a reason.
+struct UpdateAck {
+    std::uint32_t round = 0;
+    std::uint32_t client = 0;
+    bool accepted = false;
+    std::string reason;  ///< empty when accepted
+    bool operator==(const UpdateAck&) const = default;
+};
+
+/// Aggregator to each client of the round: the model of this round is decided; the update may be forgotten.
+struct RoundCommitted {
+    std::uint32_t round = 0;
+    std::uint32_t client = 0;
+    Sha256 model{};
+    bool operator==(const RoundCommitted&) const = default;
+};
+
+/// Aggregator to node: the run is over.
+struct Stop {
+    std::string reason;
+    bool operator==(const Stop&) const = default;
+};
+
+using Message = std::variant<Hello, Welcome, RoundPlan, Update, Failed, UpdateAck, RoundCommitted, Stop>;
+
+std::string_view name_of(const Message& message);
+
+}  // namespace dither
