@@ -33,9 +33,6 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
     require(!indices.empty(), "client {} has no training samples", task.client);
     begin(indices, received);
     TrainingReport report{.samples = indices.size(), .layers = std::vector<LayerStatistics>(schema().layer_count())};
-    if (task.probe != Probe::none)
-        measure_curvature(task, report);
-
     const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
     double loss = 0;
     for (std::uint32_t epoch = 0; epoch < job_.train.epochs; ++epoch) {
@@ -53,6 +50,8 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
         throw TrainingError(fmt::format("client {}, round {}: a parameter is not finite after {} steps", task.client,
                                         task.round, report.steps));
     gather_statistics(report, update);
+    if (task.probe != Probe::none)
+        measure_curvature(task, report);
     return report;
 }
 
@@ -66,6 +65,7 @@ void Trainer::begin(std::span<const std::uint32_t> indices, std::span<const floa
 }
 
 void Trainer::measure_curvature(const TrainingTask& task, TrainingReport& report) {
+    // After training, where the norms of the report were taken too: an untrained network has next to no curvature.
     const auto batch = std::span(order_).first(std::min<std::size_t>(order_.size(), job_.train.batch_size));
     data_.gather(batch, batch_);
     const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};

@@ -93,8 +93,10 @@ private:
         const Known& k = known_[layer];
         if (!is_known(k.curvature) || !is_known(k.theta_norm) || !is_known(k.signal_norm))
             return;
-        const double ratio = k.curvature * k.theta_norm / k.signal_norm;
-        const double raw = safe_log2(ratio) + margin_;
+        const double sensitivity = k.curvature * k.theta_norm;
+        // A layer without curvature (its units are dead, say) feels no rounding at all, whatever its gradient.
+        const double ratio = sensitivity == 0 ? 0 : sensitivity / k.signal_norm;
+        const double raw = sensitivity == 0 ? levels_.lowest() : safe_log2(ratio) + margin_;
         editor.set(layer, Phase::forward, raise_with_hysteresis(levels_, raw, current),
                    fmt::format("h*|theta|/s = {:.3g}*{:.3g}/{:.3g} = {:.3g} -> {:.2f} bits (+{} margin)", k.curvature,
                                k.theta_norm, k.signal_norm, ratio, raw - margin_, margin_));

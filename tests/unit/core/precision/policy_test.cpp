@@ -205,9 +205,17 @@ TEST_SUITE("core/precision/policy") {
         CHECK(run.bits().forward == 6);
     }
 
-    TEST_CASE("a gradient or a curvature of zero, and what is not finite, ask for 32 bits until it passes") {
+    TEST_CASE("a layer without curvature needs no more than the lowest level, even if its gradient vanished too") {
+        Run run({.policy = "numgeom"}, 1);
+        LayerStatistics dead = forward_ratio(0.1);
+        dead.curvature = dead.signal_norm = 0;
+        run.see({dead});
+        CHECK(run.bits().forward == 4);
+    }
+
+    TEST_CASE("a gradient of zero, and what is not finite, ask for 32 bits until it passes") {
         const float infinity = std::numeric_limits<float>::infinity();
-        for (const float bad : {0.0F, kNan, infinity}) {
+        for (const float bad : {kNan, infinity}) {
             Run run({.policy = "numgeom"}, 1);
             LayerStatistics broken = forward_ratio(0.1);
             broken.curvature = bad;
