@@ -52,40 +52,23 @@ double largest_magnitude(std::span<const float> values) {
     return largest;
 }
 
-enum class Rule { mean, root_mean_square, largest };
-
-Rule rule_of(std::string_view statistic) {
-    constexpr std::array<std::string_view, 5> kSquared{"grad_norm", "signal_norm", "theta_norm", "backward_error",
-                                                       "update_rms"};
-    if (statistic == "update_range")
-        return Rule::largest;
-    return std::find(kSquared.begin(), kSquared.end(), statistic) != kSquared.end() ? Rule::root_mean_square
-                                                                                    : Rule::mean;
-}
-
-bool measured(std::string_view statistic, float value) {
-    return std::isfinite(value) && (value >= 0 || statistic == "snr_db");
-}
-
 /// One statistic of one layer over the clients.
 struct Combination {
     double sum = 0;  ///< or the largest so far
     double weight = 0;
 
-    void add(std::string_view statistic, double value, double client_weight) {
-        const Rule rule = rule_of(statistic);
-        if (rule == Rule::largest)
+    void add(Combine rule, double value, double client_weight) {
+        if (rule == Combine::largest)
             sum = std::max(sum, value);
         else
-            sum += client_weight * (rule == Rule::mean ? value : value * value);
+            sum += client_weight * (rule == Combine::mean ? value : value * value);
         weight += client_weight;
     }
 
-    float result(std::string_view statistic) const {
-        const Rule rule = rule_of(statistic);
-        if (rule == Rule::largest)
+    float result(Combine rule) const {
+        if (rule == Combine::largest)
             return static_cast<float>(sum);
-        return static_cast<float>(rule == Rule::mean ? sum / weight : std::sqrt(sum / weight));
+        return static_cast<float>(rule == Combine::mean ? sum / weight : std::sqrt(sum / weight));
     }
 };
 
@@ -93,19 +76,19 @@ LayerStatistics combine_layer(std::span<const WeightedReport> reports, std::size
     std::vector<Combination> combinations;
     for (const WeightedReport& report : reports) {
         std::size_t index = 0;
-        for_each_statistic(report.report.layers[layer], [&](std::string_view name, float value) {
+        for_each_statistic(report.report.layers[layer], [&](const char*, float value, Combine rule) {
             if (index == combinations.size())
                 combinations.emplace_back();
-            if (measured(name, value))
-                combinations[index].add(name, value, static_cast<double>(report.weight));
+            if (value >= 0 && std::isfinite(value))
+                combinations[index].add(rule, value, static_cast<double>(report.weight));
             ++index;
         });
     }
     LayerStatistics combined;
     std::size_t index = 0;
-    for_each_statistic(combined, [&](std::string_view name, float& value) {
+    for_each_statistic(combined, [&](const char*, float& value, Combine rule) {
         if (index < combinations.size() && combinations[index].weight > 0)
-            value = combinations[index].result(name);
+            value = combinations[index].result(rule);
         ++index;
     });
     return combined;

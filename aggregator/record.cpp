@@ -41,24 +41,29 @@ Json number(float value) {
     return number(shortest);
 }
 
-Json statistic(std::string_view name, float value) {
-    return value < 0 && name != "snr_db" ? Json(nullptr) : number(value);
+Json statistic(float value) {
+    return value < 0 ? Json(nullptr) : number(value);
+}
+
+/// 10 log10(||w||^2 / ||Q(w) - w||^2); null where nothing was rounded.
+Json snr_db(float forward_error) {
+    return forward_error > 0 ? number(static_cast<float>(-20 * std::log10(forward_error))) : Json(nullptr);
 }
 
 /// DESIGN's keys first, then the statistics beyond them.
 Json layer_object(const LayerSpec& spec, const LayerStatistics& statistics, const LayerBits& bits) {
     Json object{{"name", spec.name}};
     const float curvature = statistics.curvature >= 0 ? statistics.curvature : statistics.curvature_norm;
-    object["grad_norm"] = statistic("grad_norm", statistics.grad_norm);
-    object["theta_norm"] = statistic("theta_norm", statistics.theta_norm);
-    object["curvature"] = statistic("curvature", curvature);
+    object["grad_norm"] = statistic(statistics.grad_norm);
+    object["theta_norm"] = statistic(statistics.theta_norm);
+    object["curvature"] = statistic(curvature);
     for (const Phase phase : kPhases)
         object["bits"][std::string(name_of(phase))] = bits[phase];
-    object["saturation"] = statistic("saturation", statistics.saturation);
-    object["snr_db"] = statistic("snr_db", statistics.snr_db);
-    for_each_statistic(statistics, [&](const char* name, float value) {
+    object["saturation"] = statistic(statistics.saturation);
+    object["snr_db"] = snr_db(statistics.forward_error);
+    for_each_statistic(statistics, [&](const char* name, float value, Combine) {
         if (!object.contains(name))
-            object[name] = statistic(name, value);
+            object[name] = statistic(value);
     });
     return object;
 }

@@ -81,6 +81,8 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
     list.choice("federation.strategy.kind", federation.strategy.kind, {"fedavg"}, "how updates become a new model");
     list.number("federation.strategy.server_lr", federation.strategy.server_lr, kPositive,
                 "new model = model + server_lr * mean update");
+    list.integer("federation.strategy.sample_cap", federation.strategy.sample_cap, 1,
+                 "a client weighs at most this: what it says of itself cannot be checked");
     list.choice("federation.partition.kind", federation.partition.kind, {"iid", "dirichlet"},
                 "how the training set is dealt to the clients");
     list.number("federation.partition.alpha", federation.partition.alpha, kPositive,
@@ -137,7 +139,6 @@ OptionList declare(Job& job) {
     declare_codec(list, "codec.downlink", job.codec.downlink);
     list.choice("compute.backend", job.compute.backend, {"auto", "eigen"}, "who multiplies matrices");
     list.text("output.dir", job.output.dir, "the folder for everything that the run leaves");
-    list.integer("output.checkpoint_every", job.output.checkpoint_every, 1, "rounds between checkpoints");
     list.flag("output.pictures", job.output.pictures, "draw accuracy and precision as PNG, if gnuplot is there");
     return list;
 }

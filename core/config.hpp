@@ -37,6 +37,7 @@ struct PartitionOptions {
 struct StrategyOptions {
     std::string kind = "fedavg";
     double server_lr = 1.0;  ///< new model = model + server_lr * mean update
+    std::uint64_t sample_cap = 1'000'000;  ///< a client weighs at most this: what it says of itself cannot be checked
 };
 
 struct FederationOptions {
@@ -79,7 +80,7 @@ struct PrecisionOptions {
     std::vector<int> levels = {4, 8, 16, 32};
     int margin_bits = 4;                  ///< numgeom's safety margin c
     std::uint32_t warmup_rounds = 1;      ///< numgeom_literal: rounds at fp32 before the rule decides
-    std::uint32_t curvature_every = 5;    ///< rounds between measurements of the curvature
+    std::uint32_t curvature_every = 10;    ///< rounds between measurements of the curvature
     std::uint32_t curvature_clients = 2;  ///< how many of the cohort measure it
     double smoothing = 0.5;           ///< weight of the newest round in the controller's moving averages, 0 < s <= 1
     double backward_tolerance = 0.7;  ///< numgeom: relative error of the output gradient that still trains
@@ -115,7 +116,6 @@ struct ComputeOptions {
 
 struct OutputOptions {
     std::string dir = "runs/job";
-    std::uint32_t checkpoint_every = 1;  ///< rounds; the last one and an interrupted one are always kept
     bool pictures = true;                ///< accuracy and precision as PNG, if gnuplot is there
 };
 

@@ -46,12 +46,18 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
 
     const std::span<const float> trained = model_->parameters();
     std::transform(trained.begin(), trained.end(), received.begin(), update.begin(), std::minus<>());
-    if (!all_finite(update))
-        throw TrainingError(fmt::format("client {}, round {}: a parameter is not finite after {} steps", task.client,
-                                        task.round, report.steps));
+    if (!all_finite(update) || !std::isfinite(report.train_loss))
+        throw TrainingError(
+            fmt::format("client {}, round {}: a parameter or the mean loss is not finite after {} steps", task.client,
+                        task.round, report.steps));
     gather_statistics(report, update);
     if (task.probe != Probe::none)
         measure_curvature(task, report);
+    for (LayerStatistics& layer : report.layers)
+        for_each_statistic(layer, [](const char*, float& value, Combine) {
+            if (!std::isfinite(value))
+                value = kNotMeasured;
+        });
     return report;
 }
 

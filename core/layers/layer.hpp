@@ -31,7 +31,7 @@ struct Pass {
     StreamKey key;                        ///< seed, client, round and step of every random number of the pass
     Branches branches = Branches::free;
     bool training = false;  ///< observers learn, noise is injected, statistics are kept
-    bool measure = false;   ///< also take the measurements that cost a pass of their own (backward_error)
+    bool measure = false;   ///< also measure what costs a pass of its own: forward_error, backward_error
 };
 
 /// A tensor of parameters that a layer asks for.

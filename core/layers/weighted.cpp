@@ -211,8 +211,8 @@ void WeightedLayer::report(LayerStatistics& statistics) const {
     const Measured& m = measured_;
     if (m.quantized > 0)
         statistics.saturation = static_cast<float>(static_cast<double>(m.clipped) / static_cast<double>(m.quantized));
-    if (m.weights.error > 0 && m.weights.signal > 0)
-        statistics.snr_db = static_cast<float>(10 * std::log10(m.weights.signal / m.weights.error));
+    if (m.weights.signal > 0)
+        statistics.forward_error = static_cast<float>(std::sqrt(m.weights.error / m.weights.signal));
     if (m.gradients.signal > 0)
         statistics.backward_error = static_cast<float>(std::sqrt(m.gradients.error / m.gradients.signal));
 }

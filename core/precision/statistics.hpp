@@ -7,7 +7,7 @@
 
 namespace dither {
 
-/// Marks a statistic that was not measured in this round. Every measured one but snr_db is >= 0.
+/// Marks a statistic that was not measured in this round. Every measured one is >= 0.
 inline constexpr float kNotMeasured = -1.0F;
 
 /// One layer's local training. Norms are Euclidean over the layer's parameters (weights and bias).
@@ -23,25 +23,29 @@ struct LayerStatistics {
     float update_range = kNotMeasured;    ///< max |update|
     float update_rms = kNotMeasured;      ///< root mean square of the update
     float saturation = kNotMeasured;      ///< share of quantized activations and weights that were clipped, 0..1
-    float snr_db = 0;                     ///< 10 log10(||w||^2 / ||Q(w) - w||^2) of the forward pass; 0 at fp32
+    float forward_error = kNotMeasured;   ///< ||Q(w) - w|| / ||w|| at the forward bits; not measured at fp32
 
     bool operator==(const LayerStatistics&) const = default;
 };
 
-/// Calls visit(name, member) for every statistic: the one list that the wire, the combination and the log follow.
+/// How the clients' values of a statistic become the federation's; means are weighted as the updates are.
+enum class Combine { mean, root_mean_square, largest };
+
+/// Calls visit(name, member, combine) for every statistic: the one list that the wire, the combination and the log
+/// follow.
 template <typename Statistics, typename Visitor>
 void for_each_statistic(Statistics& s, Visitor&& visit) {
-    visit("grad_norm", s.grad_norm);
-    visit("signal_norm", s.signal_norm);
-    visit("theta_norm", s.theta_norm);
-    visit("curvature", s.curvature);
-    visit("curvature_norm", s.curvature_norm);
-    visit("lipschitz", s.lipschitz);
-    visit("backward_error", s.backward_error);
-    visit("update_range", s.update_range);
-    visit("update_rms", s.update_rms);
-    visit("saturation", s.saturation);
-    visit("snr_db", s.snr_db);
+    visit("grad_norm", s.grad_norm, Combine::root_mean_square);
+    visit("signal_norm", s.signal_norm, Combine::root_mean_square);
+    visit("theta_norm", s.theta_norm, Combine::root_mean_square);
+    visit("curvature", s.curvature, Combine::mean);
+    visit("curvature_norm", s.curvature_norm, Combine::mean);
+    visit("lipschitz", s.lipschitz, Combine::mean);
+    visit("backward_error", s.backward_error, Combine::root_mean_square);
+    visit("update_range", s.update_range, Combine::largest);
+    visit("update_rms", s.update_rms, Combine::root_mean_square);
+    visit("saturation", s.saturation, Combine::mean);
+    visit("forward_error", s.forward_error, Combine::root_mean_square);
 }
 
 /// What one client says of one round of local training.

@@ -62,18 +62,18 @@ TEST_SUITE("aggregator/controller: combine") {
         one.grad_norm = 3;
         one.saturation = 0.1F;
         one.update_range = 5;
-        one.snr_db = 20;
+        one.forward_error = 0.1F;
         LayerStatistics other;
         other.grad_norm = 5;
         other.saturation = 0.4F;
         other.update_range = 2;
-        other.snr_db = -10;
+        other.forward_error = 0.3F;
         std::vector<WeightedReport> reports{report(1, 3, one), report(2, 1, other)};
         const LayerStatistics combined = combine(reports, 1)[0];
         CHECK(combined.grad_norm == doctest::Approx(std::sqrt((3 * 9 + 25) / 4.0)));
         CHECK(combined.saturation == doctest::Approx((3 * 0.1 + 0.4) / 4));
         CHECK(combined.update_range == 5);
-        CHECK(combined.snr_db == doctest::Approx((3 * 20 - 10) / 4.0));
+        CHECK(combined.forward_error == doctest::Approx(std::sqrt((3 * 0.01 + 0.09) / 4)));
     }
 
     TEST_CASE("a statistic counts only where it was measured") {

@@ -35,7 +35,7 @@ RoundRecord sample_record() {
     record.layers[0].grad_norm = 0.1F;
     record.layers[0].curvature = 0.25F;
     record.layers[0].curvature_norm = 7;
-    record.layers[0].snr_db = -3;
+    record.layers[0].forward_error = 0.1F;
     record.layers[1].curvature_norm = 5;
     record.reason = {"one", "two"};
     return record;
@@ -69,7 +69,7 @@ TEST_SUITE("aggregator/record") {
         CHECK(layer["name"] == "fc1");
         CHECK(layer["bits"] == json{{"forward", 8}, {"backward", 4}, {"optimizer", 8}, {"uplink", 8}, {"downlink", 8}});
         CHECK(layer["grad_norm"] == 0.1);  // the float's own digits
-        CHECK(layer["snr_db"] == -3);
+        CHECK(layer["snr_db"] == doctest::Approx(20));
         CHECK(line["layers"][1]["name"] == "fc2");
     }
 

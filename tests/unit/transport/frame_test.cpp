@@ -72,7 +72,7 @@ LayerStatistics measured_layer() {
             .update_range = 0.001953125F,
             .update_rms = 0.000244140625F,
             .saturation = 0.015625F,
-            .snr_db = -3.25F};
+            .forward_error = 0.03125F};
 }
 
 RoundPlan example_plan() {
@@ -181,9 +181,9 @@ Update random_update() {
         .samples = *rc::gen::arbitrary<std::uint64_t>(), .steps = word(), .train_loss = -random_positive()};
     update.report.layers.resize(*rc::gen::inRange<std::size_t>(0, 9));
     for (LayerStatistics& layer : update.report.layers)
-        for_each_statistic(layer, [](std::string_view name, float& value) {
+        for_each_statistic(layer, [](std::string_view, float& value, Combine) {
             const bool measured = *rc::gen::arbitrary<bool>();
-            value = name == "snr_db" ? -random_positive() : measured ? random_positive() : kNotMeasured;
+            value = measured ? random_positive() : kNotMeasured;
         });
     return update;
 }
@@ -371,7 +371,7 @@ TEST_SUITE("transport/frame") {
         refused(update, 52, nan, "Update: train_loss is not finite");
         refused(update, 60, -0.5F, "Update: grad_norm is negative");
         refused(update, 60, inf, "Update: grad_norm is not finite");
-        refused(update, 100, nan, "Update: snr_db is not finite");
+        refused(update, 100, nan, "Update: forward_error is not finite");
         const Message failed = Failed{.reason = "x"};
         refused(failed, 8, std::uint8_t{2}, "Failed: diverged is neither 0 nor 1");
         refused(failed, 13, '\x1b', "Failed: reason is not printable ASCII");

@@ -314,7 +314,7 @@ TEST_SUITE("core/precision/policy") {
             const auto draw = [&] {
                 std::vector<LayerStatistics> round(3);
                 for (LayerStatistics& s : round)
-                    for_each_statistic(s, [&](const char*, float& value) {
+                    for_each_statistic(s, [&](const char*, float& value, Combine) {
                         value = stream.below(4) == 0 ? kNotMeasured : std::exp2(8 * stream.uniform() - 4);
                     });
                 return round;
