@@ -32,33 +32,25 @@ private:
     std::int64_t weight_;
 };
 
-/// bound <- bound + largest * weight; false, and bound unspecified, if that is beyond an int64.
-bool extend(std::uint64_t& bound, std::uint64_t largest, std::uint64_t weight) {
-    std::uint64_t product = 0;
-    return !__builtin_mul_overflow(largest, weight, &product) && !__builtin_add_overflow(bound, product, &bound) &&
-           bound <= kLargestSum;
-}
-
 }  // namespace
 
-Accumulator::Accumulator(const Schema& schema)
-    : schema_(schema), sums_(schema.parameters()), bounds_(schema.layer_count()) {}
+Accumulator::Accumulator(const Schema& schema) : schema_(schema), sums_(schema.parameters()), share_(kLargestSum) {}
 
-void Accumulator::reset() {
+void Accumulator::reset(std::size_t expected) {
+    require(expected >= 1, "a sum of no update");
     std::fill(sums_.begin(), sums_.end(), 0);
-    std::fill(bounds_.begin(), bounds_.end(), 0);
+    left_ = expected;
+    share_ = kLargestSum / expected;
     total_weight_ = 0;
 }
 
 std::string Accumulator::refusal(std::span<const std::uint64_t> largest, std::uint64_t weight) const {
-    require(largest.size() == bounds_.size(), "largest codes of {} layers, expected {}", largest.size(),
-            bounds_.size());
-    std::uint64_t total = total_weight_;
-    if (weight == 0 || !extend(total, 1, weight))
-        return fmt::format("weight {} on top of {} is not between 1 and 2^63 - 1", weight, total_weight_);
-    for (std::size_t layer = 0; layer < bounds_.size(); ++layer) {
-        std::uint64_t bound = bounds_[layer];
-        if (!extend(bound, largest[layer], weight))
+    require(largest.size() == schema_.layer_count(), "largest codes of {} layers, expected {}", largest.size(),
+            schema_.layer_count());
+    if (weight == 0 || weight > share_)
+        return fmt::format("weight {} is not between 1 and {}", weight, share_);
+    for (std::size_t layer = 0; layer < largest.size(); ++layer) {
+        if (largest[layer] > share_ / weight)
             return fmt::format("layer {}: codes up to {} with weight {} could overflow the sum",
                                schema_.layers()[layer].name, largest[layer], weight);
     }
@@ -69,8 +61,8 @@ void Accumulator::add(const Codec& codec, GridSteps steps, std::span<const std::
                       std::span<const std::uint64_t> largest, std::uint64_t weight) {
     const std::string reason = refusal(largest, weight);
     require(reason.empty(), "an update that must be refused was added: {}", reason);
-    for (std::size_t layer = 0; layer < bounds_.size(); ++layer)
-        bounds_[layer] += largest[layer] * weight;
+    require(left_ > 0, "more updates than the sum was made for");
+    --left_;
     total_weight_ += weight;
     WeightedSink sink(schema_, sums_, weight);
     codec.accumulate(payload, steps, sink);

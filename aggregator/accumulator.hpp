@@ -18,12 +18,13 @@ class Accumulator {
 public:
     explicit Accumulator(const Schema& schema);
 
-    /// Forgets the last round.
-    void reset();
-    /// Empty if an update whose largest |code| of each layer is `largest` can be added with this weight without any
-    /// chance of overflow; else the reason.
+    /// Forgets the last round. Each of the `expected` (>= 1) updates that may come has an equal share of the integers'
+    /// range, so that what one claims takes nothing from another.
+    void reset(std::size_t expected);
+    /// Empty if weight * largest |code| of each layer lies within an update's share; else the reason. A pure function
+    /// of the update: what came before does not matter.
     std::string refusal(std::span<const std::uint64_t> largest, std::uint64_t weight) const;
-    /// Adds a payload that has passed codec.validate(), which gave `largest`, and refusal().
+    /// Adds a payload that has passed codec.validate(), which gave `largest`, and refusal(): at most `expected` times.
     void add(const Codec& codec, GridSteps steps, std::span<const std::byte> payload,
              std::span<const std::uint64_t> largest, std::uint64_t weight);
     std::uint64_t total_weight() const { return total_weight_; }
@@ -33,7 +34,8 @@ public:
 private:
     const Schema& schema_;
     std::vector<std::int64_t> sums_;
-    std::vector<std::uint64_t> bounds_;  ///< of each layer: the largest |sum| that is possible so far
+    std::size_t left_ = 1;  ///< updates that may still come
+    std::uint64_t share_;   ///< of each update: its largest |weight * code|
     std::uint64_t total_weight_ = 0;
 };
 

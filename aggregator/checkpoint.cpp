@@ -1,12 +1,13 @@
 #include "aggregator/checkpoint.hpp"
 
+#include "aggregator/run_folder.hpp"
 #include "core/error.hpp"
+#include "core/vector_math.hpp"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
-#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -19,8 +20,9 @@
 
 namespace dither {
 
-// The body's fields in order, one function a type. A later version appends fields to serialize_body, behind its number;
-// the other types never change.
+// The body's fields in order, one function a type. A later version appends fields to serialize_body, behind `if
+// (version
+// >= n)`; the other types never change.
 
 template <typename Archive>
 void save(Archive& archive, const Shape& shape) {
@@ -104,7 +106,7 @@ void serialize(Archive& archive, PrecisionPlan& plan) {
 
 template <typename Archive>
 void serialize(Archive& archive, BitOps& ops) {
-    archive(ops.training, ops.optimizer, ops.training_fp32, ops.optimizer_fp32);
+    archive(ops.training, ops.optimizer, ops.training_fp32, ops.optimizer_fp32, ops.probe);
 }
 
 template <typename Archive>
@@ -120,10 +122,13 @@ constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
-/// `Body` is Checkpoint, const when written.
+/// `Body` is Checkpoint, const when written. `version` is the file's: 1 is the first, and has every field.
 template <typename Archive, typename Body>
-void serialize_body(Archive& archive, Body& c) {
-    archive(c.job, c.job_identity, c.round, c.schema, c.model, c.plan, c.controller, c.strategy, c.totals, c.log_line);
+void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
+    require(version >= 1 && version <= kVersion, "version {} of a checkpoint's body, expected 1 .. {}", version,
+            kVersion);
+    archive(c.job, c.job_identity, c.round, c.schema, c.model, c.plan, c.evaluated_plan, c.controller, c.strategy,
+            c.totals, c.abandoned_in_a_row, c.log_line);
 }
 
 template <typename Integer>
@@ -176,11 +181,23 @@ Checkpoint parse_body(std::string_view body) {
     std::istringstream in{std::string(body)};
     try {
         cereal::PortableBinaryInputArchive archive(in, cereal::PortableBinaryInputArchive::Options::LittleEndian());
-        serialize_body(archive, checkpoint);
-    } catch (const cereal::Exception& e) {
+        serialize_body(archive, checkpoint, kVersion);
+    } catch (const std::exception& e) {  // cereal's, a schema's or a shape's, or memory that a count asks for in vain
         throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
     }
+    if (in.peek() != std::istringstream::traits_type::eof())
+        throw FormatError("has a body that goes on after its last field");
     return checkpoint;
+}
+
+void check(const PrecisionPlan& plan, const Schema& schema) {
+    if (plan.layers.size() != schema.layer_count())
+        throw FormatError(fmt::format("holds a plan of {} layers, expected {} by its schema", plan.layers.size(),
+                                      schema.layer_count()));
+    for (const LayerBits& layer : plan.layers)
+        for (const Phase phase : kPhases)
+            if (const int bits = layer[phase]; (bits < 2 || bits > 16) && bits != kFullBits)
+                throw FormatError(fmt::format("holds a plan of {} bits, expected 2 .. 16 or 32", bits));
 }
 
 void check(const Checkpoint& checkpoint) {
@@ -188,10 +205,9 @@ void check(const Checkpoint& checkpoint) {
     if (checkpoint.model.size() != schema.parameters())
         throw FormatError(fmt::format("holds {} parameters, expected {} by its schema", checkpoint.model.size(),
                                       schema.parameters()));
-    if (checkpoint.plan.layers.size() != schema.layer_count())
-        throw FormatError(fmt::format("holds a plan of {} layers, expected {} by its schema",
-                                      checkpoint.plan.layers.size(), schema.layer_count()));
-    if (!std::all_of(checkpoint.model.begin(), checkpoint.model.end(), [](float v) { return std::isfinite(v); }))
+    check(checkpoint.plan, schema);
+    check(checkpoint.evaluated_plan, schema);
+    if (!all_finite(checkpoint.model))
         throw FormatError("holds a parameter that is not finite");
 }
 
@@ -202,7 +218,7 @@ void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkp
     std::ostringstream out;
     {
         cereal::PortableBinaryOutputArchive archive(out, cereal::PortableBinaryOutputArchive::Options::LittleEndian());
-        serialize_body(archive, checkpoint);
+        serialize_body(archive, checkpoint, kVersion);
     }
     const std::string body = std::move(out).str();
     std::string bytes(kMagic);

@@ -2,16 +2,13 @@
 // bytes.
 #pragma once
 
-#include "aggregator/detail/file_descriptor.hpp"
 #include "aggregator/record.hpp"
 #include "core/model/schema.hpp"
 #include "core/sha256.hpp"
 
 #include <cstdint>
 #include <filesystem>
-#include <span>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace dither {
@@ -22,10 +19,12 @@ struct Checkpoint {
     std::uint32_t round = 0;  ///< the last round that ended; 0 = none, the initial model
     Schema schema;
     std::vector<float> model;
-    PrecisionPlan plan;              ///< that the next round (or an evaluation) uses
+    PrecisionPlan plan;              ///< of the next round
+    PrecisionPlan evaluated_plan;    ///< that `round` ran and was evaluated with: what dither-evaluate uses
     std::vector<double> controller;  ///< Controller::state
     std::vector<float> strategy;     ///< Strategy::state
     RunTotals totals;
+    std::uint32_t abandoned_in_a_row = 0;  ///< rounds up to `round` that could not commit
     std::string log_line;  ///< of `round` in rounds.jsonl, which is written after the checkpoint; empty in round 0
 
     bool operator==(const Checkpoint&) const = default;
@@ -33,40 +32,8 @@ struct Checkpoint {
 
 /// Durable when it returns: temporary file, fsync, rename, fsync of the folder. Throws IoError.
 void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint);
-/// Throws InputError that names the file when it is missing, truncated, altered or of another version.
+/// Throws InputError that names the file when it is missing, truncated, altered, of another version or otherwise no
+/// state of a run.
 Checkpoint load_checkpoint(const std::filesystem::path& file);
-
-/// Replaces `file` by `text` with the same durable sequence; leaves no temporary file behind when it throws.
-void write_durably(const std::filesystem::path& file, std::string_view text);
-
-/// The output folder of one run, locked against a second process for the object's life.
-class RunFolder {
-public:
-    /// Fresh run: the folder may exist but holds no run. Resume: it holds a checkpoint. Throws InputError that says
-    /// which is not so, or who uses it. Creates nothing unless all is well.
-    RunFolder(const std::filesystem::path& folder, bool resume);
-    RunFolder(const RunFolder&) = delete;
-    RunFolder& operator=(const RunFolder&) = delete;
-
-    const std::filesystem::path& path() const { return path_; }
-    std::filesystem::path checkpoint_file() const { return path_ / "model.dither"; }
-
-    /// Drops what rounds.jsonl says of rounds after `round` (they were not kept) and continues behind it. Returns the
-    /// last round that the log then holds, 0 if none.
-    std::uint32_t open_log(std::uint32_t round);
-    /// Appends a line to rounds.jsonl and syncs it. Throws IoError.
-    void append_round(std::string_view line);
-
-private:
-    std::filesystem::path log_file() const { return path_ / "rounds.jsonl"; }
-    /// Throws InputError if the folder does not hold what the constructor promises.
-    void check_contents(bool resume) const;
-    /// Takes the lock, waiting for nobody. Creates its file only if `create`; false if there is none.
-    bool take_lock(bool create);
-
-    std::filesystem::path path_;
-    FileDescriptor lock_;
-    FileDescriptor log_;
-};
 
 }  // namespace dither

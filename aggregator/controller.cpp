@@ -4,11 +4,14 @@
 // step^2/4 and on average step^2/6 of variance (x uniform between two points), 4% of the update's own mean square.
 #include "aggregator/controller.hpp"
 
+#include "aggregator/sampling.hpp"
 #include "core/error.hpp"
+#include "core/vector_math.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 namespace dither {
@@ -23,6 +26,8 @@ constexpr double kSmallestStep = 1e-12;     // a layer that moves less is taken 
 constexpr int kAutoDownlinkBits = 8;
 constexpr int kNarrowest = 2;
 constexpr int kWidest = 16;
+constexpr std::array kLocalPhases{Phase::forward, Phase::backward, Phase::optimizer};
+constexpr std::uint32_t kProbeLane = 1;  // of the sampling stream: 0 draws the clients of the round
 
 double grid_step(double range, int bits) {
     return 2 * range / (std::ldexp(1.0, bits) - 2);
@@ -38,19 +43,48 @@ int code_width(double range, double step) {
     return static_cast<int>(std::clamp<double>(width, kNarrowest, kWidest));
 }
 
-double root_mean_square(std::span<const float> values) {
-    double sum = 0;
-    for (const float value : values)
-        sum += static_cast<double>(value) * value;
-    return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
+float to_step(double step) {
+    return static_cast<float>(std::min<double>(step, kLargestGridStep));
 }
 
-double largest_magnitude(std::span<const float> values) {
-    double largest = 0;
-    for (const float value : values)
-        largest = std::max(largest, std::abs(static_cast<double>(value)));
-    return largest;
+double root_mean_square(std::span<const float> values) {
+    return values.empty() ? 0 : std::sqrt(squared_norm(values) / static_cast<double>(values.size()));
 }
+
+/// Hands out a stored state and throws PreconditionError on what no controller has stored.
+class StateReader {
+public:
+    explicit StateReader(std::span<const double> state) : rest_(state) {}
+
+    int width() {
+        return static_cast<int>(next([](double v) { return is_width(v); }));
+    }
+    int floor() {
+        return static_cast<int>(next([](double v) { return v == 0 || is_width(v); }));
+    }
+    float step() {
+        return static_cast<float>(next([](double v) { return v > 0 && v <= kLargestGridStep; }));
+    }
+    std::uint32_t round() {
+        constexpr double kLast = std::numeric_limits<std::uint32_t>::max();
+        return static_cast<std::uint32_t>(next([](double v) { return v >= 0 && v <= kLast; }));
+    }
+    std::span<const double> rest() const { return rest_; }
+
+private:
+    static bool is_width(double v) { return (v >= kNarrowest && v <= kWidest) || v == kFullBits; }
+
+    template <typename Rule>
+    double next(Rule&& holds) {
+        require(!rest_.empty(), "the controller's state is too short");
+        const double value = rest_.front();
+        require(holds(value), "the controller's state holds {} where it cannot be", value);
+        rest_ = rest_.subspan(1);
+        return value;
+    }
+
+    std::span<const double> rest_;
+};
 
 /// One statistic of one layer over the clients.
 struct Combination {
@@ -117,7 +151,9 @@ Controller::Controller(const Job& job, const Schema& schema)
       levels_(job.precision.levels),
       policy_(make_policy(job.precision, schema)),
       plan_(policy_->initial()),
-      uplink_steps_(schema.layer_count(), uplink_grid_ ? kFirstStep : 1.0F) {
+      uplink_steps_(schema.layer_count(), uplink_grid_ ? kFirstStep : 1.0F),
+      floors_(schema.layer_count()),
+      seed_(job.job.seed) {
     for (LayerBits& layer : plan_.layers)
         layer.downlink = downlink_bits();
 }
@@ -133,15 +169,39 @@ std::vector<float> Controller::downlink_steps(std::span<const float> model) cons
     if (!downlink_grid_)
         return steps;
     for (std::size_t layer = 0; layer < steps.size(); ++layer) {
-        const double step = grid_step(largest_magnitude(schema_.slice(model, layer)), downlink_bits());
-        steps[layer] = usable(step) ? static_cast<float>(step) : kFirstStep;
+        const double step = grid_step(max_magnitude(schema_.slice(model, layer)), downlink_bits());
+        steps[layer] = usable(step) ? to_step(step) : kFirstStep;
     }
     return steps;
 }
 
-Probe Controller::probe_for(std::uint32_t round, std::size_t place) const {
-    const bool due = (round - 1) % std::max<std::uint32_t>(options_.curvature_every, 1) == 0;
-    return due && place < options_.curvature_clients ? policy_->probe() : Probe::none;
+std::string Controller::problem_of(std::span<const float> model) const {
+    for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
+        const float largest = max_magnitude(schema_.slice(model, layer));
+        const std::string& name = schema_.layers()[layer].name;
+        if (!std::isfinite(largest))
+            return fmt::format("layer {} is not finite", name);
+        if (downlink_grid_ && grid_step(largest, downlink_bits()) > kLargestGridStep)
+            return fmt::format("layer {} reaches {}, beyond every grid of {} bits", name, largest, downlink_bits());
+    }
+    return {};
+}
+
+bool Controller::measurement_is_due(std::uint32_t round) const {
+    const std::uint32_t every = std::max<std::uint32_t>(options_.curvature_every, 1);
+    const std::uint32_t scheduled = round - (round - 1) % every;  // the last round that should have brought one
+    return measured_in_ < scheduled;
+}
+
+std::vector<Probe> Controller::probes(std::uint32_t round, std::size_t asked) const {
+    std::vector<Probe> probes(asked, Probe::none);
+    if (!measurement_is_due(round))
+        return probes;
+    const auto places = static_cast<std::uint32_t>(asked);
+    const std::uint32_t count = std::min(options_.curvature_clients, places);
+    for (const std::uint32_t place : sample_uniform(places, count, seed_, round, kProbeLane))
+        probes[place] = policy_->probe();
+    return probes;
 }
 
 void Controller::start(std::span<const float> model) {
@@ -155,7 +215,11 @@ std::vector<PlanChange> Controller::learn(std::uint32_t round, double train_loss
                                           std::span<const LayerStatistics> statistics) {
     require(statistics.size() == schema_.layer_count(), "statistics of {} layers, expected {}", statistics.size(),
             schema_.layer_count());
+    const auto measured = [](const LayerStatistics& s) { return s.curvature >= 0 || s.curvature_norm >= 0; };
+    if (std::any_of(statistics.begin(), statistics.end(), measured))
+        measured_in_ = round;
     auto changes = policy_->update({.round = round, .train_loss = train_loss, .layers = statistics}, plan_);
+    hold(changes);
     for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
         choose_uplink(layer, statistics[layer].update_range, statistics[layer].update_rms);
         plan_.layers[layer].downlink = downlink_bits();
@@ -163,12 +227,32 @@ std::vector<PlanChange> Controller::learn(std::uint32_t round, double train_loss
     return changes;
 }
 
-std::vector<PlanChange> Controller::alarm(const std::string& reason) {
-    std::vector<PlanChange> changes;
+void Controller::hold(std::vector<PlanChange>& changes) {
+    if (++calm_rounds_ >= kAlarmRounds)
+        std::fill(floors_.begin(), floors_.end(), Floor{});
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
-        for (const Phase phase : {Phase::forward, Phase::backward, Phase::optimizer}) {
+        for (std::size_t i = 0; i < kLocalPhases.size(); ++i) {
+            int& bits = plan_.layers[layer][kLocalPhases[i]];
+            const int floor = floors_[layer][i];
+            if (bits >= floor)
+                continue;
+            changes.push_back({layer, kLocalPhases[i], bits, floor,
+                               fmt::format("held at {} bits after a divergence in round {}", floor, alarm_round_)});
+            bits = floor;
+        }
+    }
+}
+
+std::vector<PlanChange> Controller::alarm(std::uint32_t round, const std::string& reason) {
+    std::vector<PlanChange> changes;
+    alarm_round_ = round;
+    calm_rounds_ = 0;
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+        for (std::size_t i = 0; i < kLocalPhases.size(); ++i) {
+            const Phase phase = kLocalPhases[i];
             int& bits = plan_.layers[layer][phase];
             const int raised = levels_.raise(bits + 1);
+            floors_[layer][i] = raised;
             if (raised == bits)
                 continue;
             changes.push_back({layer, phase, bits, raised, reason});
@@ -187,33 +271,39 @@ void Controller::choose_uplink(std::size_t layer, double range, double rms) {
     const int bits = codec_.uplink.bits;
     const double step = bits == 0 ? kAutoStepShare * rms : grid_step(range, bits);
     if (usable(step))
-        uplink_steps_[layer] = static_cast<float>(step);
+        uplink_steps_[layer] = to_step(step);
     width = bits == 0 ? code_width(std::max(range, 0.0), uplink_steps_[layer]) : bits;
 }
 
-// Each layer: its five widths and its uplink step; then the policy's own state.
+// Each layer: its five widths, its uplink step and its three floors; then the alarm's round and the calm ones since,
+// the round of the last measurement, and the policy's own state.
 std::vector<double> Controller::state() const {
     std::vector<double> state;
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
         for (const Phase phase : kPhases)
             state.push_back(plan_.layers[layer][phase]);
         state.push_back(uplink_steps_[layer]);
+        state.insert(state.end(), floors_[layer].begin(), floors_[layer].end());
     }
+    for (const std::uint32_t round : {alarm_round_, calm_rounds_, measured_in_})
+        state.push_back(round);
     const std::vector<double> policy = policy_->state();
     state.insert(state.end(), policy.begin(), policy.end());
     return state;
 }
 
 void Controller::restore(std::span<const double> state) {
-    const std::size_t own = plan_.layers.size() * (kPhases.size() + 1);
-    require(state.size() >= own, "controller state of {} values, expected at least {}", state.size(), own);
-    auto next = state.begin();
+    StateReader reader(state);
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
         for (const Phase phase : kPhases)
-            plan_.layers[layer][phase] = static_cast<int>(*next++);
-        uplink_steps_[layer] = static_cast<float>(*next++);
+            plan_.layers[layer][phase] = reader.width();
+        uplink_steps_[layer] = reader.step();
+        for (int& floor : floors_[layer])
+            floor = reader.floor();
     }
-    policy_->restore(state.subspan(own));
+    for (std::uint32_t* round : {&alarm_round_, &calm_rounds_, &measured_in_})
+        *round = reader.round();
+    policy_->restore(reader.rest());
 }
 
 }  // namespace dither

@@ -6,6 +6,7 @@
 #include "core/precision/policy.hpp"
 #include "transport/codec.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,6 +21,7 @@ struct WeightedReport {
     std::uint32_t client = 0;
     std::uint64_t weight = 0;
     TrainingReport report;
+    Probe probe = Probe::none;  ///< that it was asked for
 };
 
 /// The federation's statistics: weighted means of those that were measured (root mean squares for norms and errors;
@@ -41,21 +43,33 @@ public:
     std::span<const float> uplink_steps() const { return uplink_steps_; }
     /// The grid that broadcasts `model`: symmetric, covering the layer's largest |weight|, with plan().downlink bits.
     std::vector<float> downlink_steps(std::span<const float> model) const;
-    /// What `client`, the `place`-th of the round's cohort, is asked to measure in round `round`.
-    Probe probe_for(std::uint32_t round, std::size_t place) const;
+    /// Why `model` cannot be broadcast: it is not finite or beyond every grid. Empty if it can.
+    std::string problem_of(std::span<const float> model) const;
+    /// What each of the `asked` clients of round `round` is to measure, in their order. A measurement is due in round 1
+    /// and every curvature_every rounds, and stays due until a round brings it; those who make it are drawn by the
+    /// seed.
+    std::vector<Probe> probes(std::uint32_t round, std::size_t asked) const;
 
     /// Sets up the first round from the initial model.
     void start(std::span<const float> model);
     /// Learns from a committed round and decides the next plan; returns what changed and why.
     std::vector<PlanChange> learn(std::uint32_t round, double train_loss, std::span<const LayerStatistics> statistics);
-    /// A client's loss was not finite: every layer's local phases rise by one level at once.
-    std::vector<PlanChange> alarm(const std::string& reason);
+    /// Round `round` diverged: every layer's local phases rise by one level at once, and no policy takes them below
+    /// that before kAlarmRounds more rounds have committed.
+    std::vector<PlanChange> alarm(std::uint32_t round, const std::string& reason);
+    static constexpr std::uint32_t kAlarmRounds = 5;
 
-    /// What a resumed run needs; restore(state()) is the identity.
+    /// What a resumed run needs; restore(state()) is the identity. Throws PreconditionError on what is no state.
     std::vector<double> state() const;
     void restore(std::span<const double> state);
 
 private:
+    /// The least bits of one layer's local phases, 0 for none.
+    using Floor = std::array<int, 3>;
+
+    /// Raises what the policy decided to the floors, or forgets them if they have held long enough.
+    void hold(std::vector<PlanChange>& changes);
+    bool measurement_is_due(std::uint32_t round) const;
     /// Sets the uplink of one layer from how far updates reach and how large they are; keeps the last step if that
     /// gives none (nothing was measured, or the layer did not move).
     void choose_uplink(std::size_t layer, double range, double rms);
@@ -70,6 +84,11 @@ private:
     std::unique_ptr<Policy> policy_;
     PrecisionPlan plan_;
     std::vector<float> uplink_steps_;
+    std::vector<Floor> floors_;
+    std::uint32_t alarm_round_ = 0;  ///< of the last alarm
+    std::uint32_t calm_rounds_ = 0;  ///< committed since
+    std::uint32_t measured_in_ = 0;  ///< the last round that brought a curvature; 0 = none
+    std::uint32_t seed_;
 };
 
 }  // namespace dither

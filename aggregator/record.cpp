@@ -1,11 +1,11 @@
 #include "aggregator/record.hpp"
 
 #include "core/error.hpp"
+#include "core/version.hpp"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fstream>
 
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
@@ -73,6 +73,7 @@ void put_bit_ops(Json& object, const BitOps& ops) {
     object["bit_ops_fp32"] = number(ops.training_fp32);
     object["bit_ops_optimizer"] = number(ops.optimizer);
     object["bit_ops_optimizer_fp32"] = number(ops.optimizer_fp32);
+    object["bit_ops_probe"] = number(ops.probe);
 }
 
 }  // namespace
@@ -145,7 +146,8 @@ std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha25
     summary["bits_per_coordinate_down"] = number(bits_per_coordinate(totals.bytes_down, totals.coordinates_down));
     summary["compression_total"] = number(totals.compression());
     put_bit_ops(summary, totals.bit_ops);
-    summary["bit_ops_ratio_fp32"] = number(ratio(totals.bit_ops.training, totals.bit_ops.training_fp32));
+    summary["bit_ops_ratio_fp32"] =
+        number(ratio(totals.bit_ops.training + totals.bit_ops.probe, totals.bit_ops.training_fp32));
     summary["model_sha256"] = to_hex(model);
     summary["seed"] = job.job.seed;
     summary["ranks"] = place.ranks;
@@ -154,21 +156,6 @@ std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha25
     summary["version"] = version();
     summary["job"] = to_toml(job);
     return summary.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
-std::string cpu_name() {
-    constexpr std::string_view kKey = "model name";
-    std::ifstream info("/proc/cpuinfo");
-    for (std::string line; std::getline(info, line);) {
-        const std::size_t colon = line.find(": ");
-        if (line.starts_with(kKey) && colon != std::string::npos)
-            return line.substr(colon + 2);
-    }
-    return "unknown";
-}
-
-std::string_view version() {
-    return DITHER_VERSION;
 }
 
 }  // namespace dither

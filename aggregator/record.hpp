@@ -71,9 +71,5 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema);
 std::string describe(const PlanChange& change, const Schema& schema);
 /// summary.json, newline included.
 std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha256& model, const RunPlace& place);
-/// "AMD EPYC 7763", from /proc/cpuinfo; "unknown" elsewhere.
-std::string cpu_name();
-/// Dither's version, "0.1.0".
-std::string_view version();
 
 }  // namespace dither

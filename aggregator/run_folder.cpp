@@ -1,5 +1,6 @@
-#include "aggregator/checkpoint.hpp"
+#include "aggregator/run_folder.hpp"
 
+#include "aggregator/detail/file_descriptor.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
@@ -79,7 +80,8 @@ void write_durably(const fs::path& file, std::string_view text) {
     sync_folder(folder_of(file));
 }
 
-RunFolder::RunFolder(const fs::path& folder, bool resume) : path_(folder) {
+RunFolder::RunFolder(const fs::path& folder, bool resume)
+    : path_(folder), lock_(std::make_unique<FileDescriptor>()), log_(std::make_unique<FileDescriptor>()) {
     if (is_there(path_) && !fs::is_directory(path_))
         throw InputError(fmt::format("{} is a file, expected a folder for the run", path_.string()));
     const bool locked = take_lock(false);
@@ -94,6 +96,8 @@ RunFolder::RunFolder(const fs::path& folder, bool resume) : path_(folder) {
     check_contents(resume);  // again, now that nobody else can start a run here
 }
 
+RunFolder::~RunFolder() = default;
+
 void RunFolder::check_contents(bool resume) const {
     if (resume && !is_there(checkpoint_file()))
         throw InputError(fmt::format("{} holds no checkpoint to resume from", path_.string()));
@@ -103,12 +107,12 @@ void RunFolder::check_contents(bool resume) const {
 
 bool RunFolder::take_lock(bool create) {
     const fs::path file = path_ / ".lock";
-    lock_ = FileDescriptor::open(file, create ? O_RDWR | O_CREAT : O_RDWR);
-    if (!lock_.valid() && !create && (errno == ENOENT || errno == ENOTDIR))
+    *lock_ = FileDescriptor::open(file, create ? O_RDWR | O_CREAT : O_RDWR);
+    if (!lock_->valid() && !create && (errno == ENOENT || errno == ENOTDIR))
         return false;
-    if (!lock_.valid())
+    if (!lock_->valid())
         throw InputError(fmt::format("{}: cannot open the lock: {}", file.string(), std::strerror(errno)));
-    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0)
+    if (::flock(lock_->get(), LOCK_EX | LOCK_NB) == 0)
         return true;
     if (errno == EWOULDBLOCK)
         throw InputError(fmt::format("{} is in use by another process", path_.string()));
@@ -132,17 +136,17 @@ std::uint32_t RunFolder::open_log(std::uint32_t round) {
     }
     if (kept.size() != kept_of)
         write_durably(log_file(), kept);
-    log_ = FileDescriptor::open(log_file(), O_WRONLY | O_CREAT | O_APPEND);
-    if (!log_.valid())
+    *log_ = FileDescriptor::open(log_file(), O_WRONLY | O_CREAT | O_APPEND);
+    if (!log_->valid())
         throw_io_error(log_file(), "open");
     sync_folder(path_);
     return last;
 }
 
 void RunFolder::append_round(std::string_view line) {
-    require(log_.valid(), "append_round before open_log");
-    write_all(log_, log_file(), std::string(line) + '\n');
-    if (::fdatasync(log_.get()) != 0)
+    require(log_->valid(), "append_round before open_log");
+    write_all(*log_, log_file(), std::string(line) + '\n');
+    if (::fdatasync(log_->get()) != 0)
         throw_io_error(log_file(), "sync");
 }
 

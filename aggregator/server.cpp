@@ -1,10 +1,12 @@
 #include "aggregator/server.hpp"
 
+#include "aggregator/checkpoint.hpp"
 #include "aggregator/detail/round_runner.hpp"
 #include "aggregator/detail/run_state.hpp"
 #include "aggregator/sampling.hpp"
 #include "core/error.hpp"
 #include "core/model/evaluate.hpp"
+#include "core/vector_math.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -14,21 +16,17 @@ namespace dither {
 
 namespace {
 
-constexpr int kAbandonedInARow = 3;
+constexpr std::uint32_t kAbandonedInARow = 3;
 
 /// cohort * over_select, rounded up; never more than there are.
 std::uint32_t clients_to_ask(const FederationOptions& options) {
-    const double wanted = std::ceil(options.cohort * options.over_select);
+    const double wanted = scaled_up(options.cohort, options.over_select);
     return static_cast<std::uint32_t>(std::min<double>(wanted, options.clients));
 }
 
 RoundRules rules_of(const FederationOptions& options) {
-    const auto quorum = static_cast<std::uint32_t>(std::ceil(options.quorum * options.cohort));
+    const auto quorum = static_cast<std::uint32_t>(scaled_up(options.cohort, options.quorum));
     return {.cohort = options.cohort, .quorum = std::clamp<std::uint32_t>(quorum, 1, options.cohort)};
-}
-
-bool all_finite(std::span<const float> values) {
-    return std::all_of(values.begin(), values.end(), [](float value) { return std::isfinite(value); });
 }
 
 /// Means over the participants, whose reports are in ascending order of clients.
@@ -68,11 +66,14 @@ private:
 
     /// Ends a round that was closed or abandoned: model, plan, disk, peers.
     void finish(RoundOutcome outcome);
-    /// model <- strategy(mean); false, and the model as it was, if that is not finite.
-    bool advance_model();
-    RoundRecord begin_record(const RoundOutcome& outcome) const;
-    void add_training(RoundRecord& record, RoundOutcome& outcome) const;
-    void evaluate_if_due(RoundRecord& record);
+    RoundRecord begin_record(RoundOutcome& outcome) const;
+    /// model <- strategy(mean), evaluated if that is due. Returns why that model cannot be kept, and the model is then
+    /// as it was; empty if it can.
+    std::string advance_model(RoundRecord& record);
+    /// Why the model cannot be evaluated; empty if it was, or if that was not due.
+    std::string evaluate_if_due(RoundRecord& record);
+    void count_work(RoundRecord& record, const RoundOutcome& outcome) const;
+    void conclude(RoundRecord& record, const RoundOutcome& outcome);
     /// The controller's answer to a round that could not be used; false if nothing is left to try.
     bool react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome);
     [[noreturn]] void give_up(const RoundRecord& record, const std::string& reason);
@@ -93,9 +94,7 @@ private:
     RoundRunner runner_;
     std::vector<float> mean_;
     std::vector<float> next_;  ///< the broadcast as nodes decode it, or the next model until it is known to be sound
-    std::optional<std::uint32_t> saved_round_;
-    int abandoned_in_a_row_ = 0;
-    Clock::time_point mark_;  ///< when the seconds of the running round began
+    Clock::time_point mark_;   ///< when the seconds of the running round began
     std::string farewell_ = "the run failed";
 };
 
@@ -106,7 +105,7 @@ Server::Server(const ServerSetup& setup)
       loss_(make_loss(job_.train.loss)),
       state_(job_, *model_),
       downlink_(make_codec(job_.codec.downlink, model_->schema())),
-      runner_(setup.hub, job_, model_->schema(), *state_.strategy, setup.stop,
+      runner_(setup.hub, job_, model_->schema(), *state_.strategy, setup.stop, setup.now,
               [this](std::uint32_t round, std::uint32_t arrived) {
                   if (setup_.progress)
                       setup_.progress({round, arrived, job_.federation.cohort, nullptr});
@@ -118,7 +117,6 @@ void Server::open_folder(bool resume) {
     RunFolder& folder = setup_.folder;
     if (resume) {
         state_.restore(load_checkpoint(folder.checkpoint_file()), folder.checkpoint_file());
-        saved_round_ = state_.round;
     }
     write_durably(folder.path() / "job.resolved.toml", to_toml(job_));
     if (!resume)
@@ -131,7 +129,7 @@ void Server::open_folder(bool resume) {
 RunResult Server::run() {
     if (state_.round < job_.job.rounds && !runner_.gather_peers(setup_.peers))
         return result(true);
-    mark_ = Clock::now();
+    mark_ = setup_.now();
     while (state_.round < job_.job.rounds) {
         RoundOutcome outcome = runner_.run(order(state_.round + 1));
         if (outcome.end == RoundOutcome::End::interrupted)
@@ -144,8 +142,6 @@ RunResult Server::run() {
 }
 
 RunResult Server::result(bool interrupted) {
-    if (saved_round_ != state_.round)
-        save();
     farewell_ = interrupted ? "the run was interrupted" : "the run is complete";
     return {.totals = state_.totals, .model = model_hash(), .interrupted = interrupted};
 }
@@ -154,8 +150,7 @@ RoundOrder Server::order(std::uint32_t round) {
     const FederationOptions& federation = job_.federation;
     RoundOrder order;
     order.asked = sample_uniform(federation.clients, clients_to_ask(federation), job_.job.seed, round);
-    for (std::size_t place = 0; place < order.asked.size(); ++place)
-        order.probes.push_back(state_.controller.probe_for(round, place));
+    order.probes = state_.controller.probes(round, order.asked.size());
     order.rules = rules_of(federation);
     order.deadline = federation.deadline;
     order.task = broadcast(round);
@@ -172,43 +167,29 @@ RoundPlan Server::broadcast(std::uint32_t round) {
     const StreamKey key{.seed = job_.job.seed, .purpose = Purpose::downlink_rounding, .round = round};
     downlink_->encode(parameters, task.downlink_steps, key, task.payload);
     downlink_->decode(task.payload, task.downlink_steps, next_);
-    task.model = sha256(std::span<const float>(next_));
+    task.broadcast = sha256(std::span<const float>(next_));
     return task;
 }
 
 void Server::finish(RoundOutcome outcome) {
-    if (outcome.end == RoundOutcome::End::closed && !advance_model()) {
-        outcome.end = RoundOutcome::End::abandoned;
-        outcome.diverged = true;
-        outcome.reason = "the averaged model is not finite";
-    }
     RoundRecord record = begin_record(outcome);
-    add_training(record, outcome);
-    evaluate_if_due(record);
     if (record.committed) {
-        abandoned_in_a_row_ = 0;
-        add_reasons(record, state_.controller.learn(record.round, *record.train_loss, record.layers));
+        if (std::string problem = advance_model(record); !problem.empty()) {
+            record.committed = false;
+            outcome.diverged = true;
+            outcome.reason = std::move(problem);
+        }
     }
+    conclude(record, outcome);
     const bool can_go_on = record.committed || react_to_abandoned(record, outcome);
-    const auto now = Clock::now();
+    const auto now = setup_.now();
     record.seconds = std::chrono::duration<double>(now - std::exchange(mark_, now)).count();
     if (!can_go_on)
         give_up(record, outcome.reason);
     keep(record, outcome);
 }
 
-bool Server::advance_model() {
-    const std::span<float> parameters = model_->parameters();
-    runner_.mean(mean_);
-    std::copy(parameters.begin(), parameters.end(), next_.begin());
-    state_.strategy->apply(mean_, next_);
-    if (!all_finite(next_))
-        return false;
-    std::copy(next_.begin(), next_.end(), parameters.begin());
-    return true;
-}
-
-RoundRecord Server::begin_record(const RoundOutcome& outcome) const {
+RoundRecord Server::begin_record(RoundOutcome& outcome) const {
     RoundRecord record;
     record.round = state_.round + 1;
     record.committed = outcome.end == RoundOutcome::End::closed;
@@ -216,42 +197,82 @@ RoundRecord Server::begin_record(const RoundOutcome& outcome) const {
     record.dropped = outcome.dropped;
     record.rejected = outcome.rejected;
     record.plan = state_.controller.plan();
-    record.model = model_hash();
-    record.bytes_up = outcome.bytes_up;
-    record.bytes_down = outcome.bytes_down + (record.committed ? runner_.commit_bytes(record.model) : 0);
+    record.layers = combine(outcome.reports, model_->schema().layer_count());
+    if (!outcome.reports.empty()) {
+        record.train_loss = mean_train_loss(outcome.reports);
+        record.grad_norm = total_gradient_norm(record.layers);
+        count_work(record, outcome);
+    }
     return record;
 }
 
-void Server::add_training(RoundRecord& record, RoundOutcome& outcome) const {
-    record.layers = combine(outcome.reports, model_->schema().layer_count());
-    if (outcome.reports.empty())
-        return;
-    record.train_loss = mean_train_loss(outcome.reports);
-    record.grad_norm = total_gradient_norm(record.layers);
+void Server::count_work(RoundRecord& record, const RoundOutcome& outcome) const {
     std::uint64_t steps = 0;
+    double probe = 0;
     for (const WeightedReport& report : outcome.reports) {
         record.samples += report.report.samples * job_.train.epochs;
         steps += report.report.steps;
+        const auto batch = std::min<std::uint64_t>(report.report.samples, job_.train.batch_size);
+        probe += probe_bit_ops(model_->schema(), report.probe, batch);
     }
     record.bit_ops = count_bit_ops(model_->schema(), record.plan, record.samples, steps);
+    record.bit_ops.probe = probe;
 }
 
-void Server::evaluate_if_due(RoundRecord& record) {
+std::string Server::advance_model(RoundRecord& record) {
+    const std::span<float> parameters = model_->parameters();
+    const std::vector<float> memory = state_.strategy->state();
+    runner_.mean(mean_);
+    std::copy(parameters.begin(), parameters.end(), next_.begin());
+    state_.strategy->apply(mean_, next_);
+    std::string problem = state_.controller.problem_of(next_);
+    if (problem.empty()) {
+        std::swap_ranges(parameters.begin(), parameters.end(), next_.begin());
+        problem = evaluate_if_due(record);
+        if (!problem.empty())
+            std::swap_ranges(parameters.begin(), parameters.end(), next_.begin());
+    }
+    if (problem.empty())
+        return {};
+    state_.strategy->restore(memory);
+    return "the averaged model diverged: " + problem;
+}
+
+std::string Server::evaluate_if_due(RoundRecord& record) {
     const bool due = record.round % job_.job.evaluate_every == 0 || record.round == job_.job.rounds;
     if (!due || setup_.test.size() == 0)
-        return;
-    const Score score = evaluate(*model_, *loss_, setup_.test, &record.plan);
-    record.test_loss = score.mean_loss();
-    if (setup_.test.classes() > 0)
-        record.test_accuracy = score.accuracy();
+        return {};
+    try {
+        const Score score = evaluate(*model_, *loss_, setup_.test, &record.plan,
+                                     {.seed = job_.job.seed, .purpose = Purpose::evaluation, .round = record.round});
+        record.test_loss = score.mean_loss();
+        if (setup_.test.classes() > 0)
+            record.test_accuracy = score.accuracy();
+        return {};
+    } catch (const TrainingError& e) {
+        return e.what();
+    }
+}
+
+void Server::conclude(RoundRecord& record, const RoundOutcome& outcome) {
+    record.model = model_hash();
+    record.bytes_up = outcome.bytes_up;
+    record.bytes_down = outcome.bytes_down;
+    if (record.committed) {
+        record.bytes_down += runner_.commit_bytes(record.model);
+        state_.abandoned_in_a_row = 0;
+        add_reasons(record, state_.controller.learn(record.round, *record.train_loss, record.layers));
+    } else if (const std::string problem = evaluate_if_due(record); !problem.empty()) {
+        record.reason.push_back("the model before cannot be evaluated: " + problem);
+    }
 }
 
 bool Server::react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome) {
     record.reason.push_back(outcome.reason);
-    const bool too_often = ++abandoned_in_a_row_ == kAbandonedInARow;
+    const bool too_often = ++state_.abandoned_in_a_row >= kAbandonedInARow;
     if (!outcome.diverged)
         return !too_often;
-    const auto changes = state_.controller.alarm(outcome.reason);
+    const auto changes = state_.controller.alarm(record.round, outcome.reason);
     add_reasons(record, changes);
     return !too_often && !changes.empty();
 }
@@ -270,10 +291,10 @@ void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
     const std::uint64_t parameters = model_->schema().parameters();
     state_.totals.add(record, record.participants * parameters, outcome.sent_models * parameters);
     state_.round = record.round;
+    state_.evaluated_plan = record.plan;
     state_.log_line = to_json_line(record, model_->schema());
     // Durable before anyone is told: a node may forget its update once it hears of the commit.
-    if (record.round % job_.output.checkpoint_every == 0 || record.round == job_.job.rounds)
-        save();
+    save();
     if (record.committed)
         runner_.commit(record.model);
     setup_.folder.append_round(state_.log_line);
@@ -283,7 +304,6 @@ void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
 
 void Server::save() {
     save_checkpoint(setup_.folder.checkpoint_file(), state_.checkpoint());
-    saved_round_ = state_.round;
 }
 
 /// However the run ends, nobody waits for it any longer.

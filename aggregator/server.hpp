@@ -1,8 +1,8 @@
 // The aggregator's loop: one thread between the hub, the round and the disk.
 #pragma once
 
-#include "aggregator/checkpoint.hpp"
 #include "aggregator/record.hpp"
+#include "aggregator/run_folder.hpp"
 #include "core/compute/backend.hpp"
 #include "core/config.hpp"
 #include "core/data/dataset.hpp"
@@ -33,6 +33,8 @@ struct ServerSetup {
     std::uint32_t peers = 1;                  ///< how many peers to wait for before the first round
     const std::atomic<bool>* stop = nullptr;  ///< set by a signal handler: finish nothing, keep the last checkpoint
     ProgressCallback progress;
+    /// What deadlines and seconds are measured by; a test, or a simulated network, brings its own.
+    std::function<Clock::time_point()> now = Clock::now;
     RunPlace place;
 };
 
@@ -45,8 +47,9 @@ struct RunResult {
 /// Runs the job from its start, or from the folder's checkpoint if `resume`, and writes everything that a run leaves
 /// but the pictures. A peer's failure is met, not thrown: its tasks go to other peers that can do them. Throws
 /// InputError on a checkpoint of another job, IoError when the disk fails, TrainingError when three rounds in a row
-/// cannot commit or a client diverges although every layer already trains in fp32. However it ends, the peers are told
-/// and the hub is closed.
+/// cannot commit or a client diverges although every layer already trains in fp32. A run that gave up and is resumed
+/// tries the round that it gave up on again, with the same count behind it. However it ends, the peers are told and the
+/// hub is closed.
 RunResult run_server(const ServerSetup& setup, bool resume);
 
 }  // namespace dither

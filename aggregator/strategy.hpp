@@ -28,8 +28,9 @@ public:
     virtual void restore(std::span<const float> state);
 };
 
-/// fedavg: weight = samples; model += server_lr * mean (McMahan et al., "Communication-efficient learning of deep
-/// networks from decentralized data", AISTATS 2017, algorithm 1). Throws InputError on an unknown kind.
+/// fedavg: weight = min(samples, sample_cap); model += server_lr * mean (McMahan et al., "Communication-efficient
+/// learning of deep networks from decentralized data", AISTATS 2017, algorithm 1). Throws InputError on an unknown
+/// kind.
 std::unique_ptr<Strategy> make_strategy(const StrategyOptions& options, std::size_t parameters);
 
 }  // namespace dither

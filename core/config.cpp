@@ -1,10 +1,17 @@
 #include "core/config.hpp"
 
+#include "core/compute/backend.hpp"
+#include "core/data/dataset.hpp"
+#include "core/data/partition.hpp"
 #include "core/detail/options.hpp"
 #include "core/error.hpp"
+#include "core/model/loss.hpp"
+#include "core/model/model.hpp"
+#include "core/noise/noise.hpp"
+#include "core/optim/optimizer.hpp"
+#include "core/precision/policy.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -25,31 +32,39 @@ constexpr detail::Interval kShare{0, 1, true};                      // (0, 1]
 constexpr detail::Interval kDecay{0, 1, false, true};               // [0, 1)
 constexpr detail::Interval kFraction{0, 1, true, true};             // (0, 1)
 constexpr std::int64_t kClientLimit = (std::int64_t{1} << 32) - 2;  // 2^32 - 1 stands for the server in StreamKey
-constexpr std::array<std::string_view, 2> kRoundings{"nearest", "stochastic"};            // in the order of Rounding
-constexpr std::array<std::string_view, 2> kObservers{"minmax", "moving_average_minmax"};  // in the order of Observer
 
+/// `choices` are in the order of the enumeration.
 template <typename Enum>
-void declare_enum(OptionList& list, std::string key, Enum& member, detail::Choices names, std::string meaning) {
+void declare_enum(OptionList& list, std::string key, Enum& member, const std::vector<Choice>& choices,
+                  std::string meaning) {
     list.choice(
-        std::move(key), [&member, names] { return names[static_cast<std::size_t>(member)]; },
-        [&member, names](std::string_view name) {
-            member = static_cast<Enum>(std::find(names.begin(), names.end(), name) - names.begin());
+        std::move(key), [&member, choices] { return choices[static_cast<std::size_t>(member)].name; },
+        [&member, choices](std::string_view name) {
+            member = static_cast<Enum>(std::ranges::find(choices, name, &Choice::name) - choices.begin());
         },
-        names, std::move(meaning));
+        choices, std::move(meaning));
 }
 
-void declare_quantizer(OptionList& list, const std::string& table, QuantizerOptions& options) {
+void declare_quantizer(OptionList& list, const std::string& table, QuantizerOptions& options,
+                       const std::vector<Choice>& schemes) {
     list.choice(
         table + ".scheme", [&options] { return scheme_name(options); },
-        [&options](std::string_view name) { set_scheme(options, name); }, scheme_names(),
+        [&options](std::string_view name) { set_scheme(options, name); }, schemes,
         "which values share a scale, and whether codes are symmetric about zero");
-    declare_enum(list, table + ".observer", options.observer, kObservers, "how the clip range is found");
-    declare_enum(list, table + ".rounding", options.rounding, kRoundings, "how values are rounded to codes");
+    declare_enum(list, table + ".observer", options.observer, observer_choices(), "how the clip range is found");
+    declare_enum(list, table + ".rounding", options.rounding, rounding_choices(), "how values are rounded to codes");
 }
 
-void declare_codec(OptionList& list, const std::string& table, CodecOptions& options) {
-    list.choice(table + ".kind", options.kind, {"raw", "grid"}, "raw: fp32; grid: integers on one step a layer");
-    list.code_bits(table + ".bits", options.bits, "grid: width of a code; auto: the controller's choice each round");
+/// Weights have no samples that could each have a scale.
+std::vector<Choice> weight_schemes() {
+    std::vector<Choice> schemes = scheme_choices();
+    std::erase_if(schemes, [](const Choice& scheme) { return scheme.name.starts_with("per_sample"); });
+    return schemes;
+}
+
+void declare_codec(OptionList& list, const std::string& table, CodecOptions& options, const std::string& automatic) {
+    list.text(table + ".kind", options.kind, "how parameters travel: a kind of codec, see transport/README.md");
+    list.code_bits(table + ".bits", options.bits, "grid: width of a code; auto: " + automatic);
 }
 
 void declare_job(OptionList& list, Job& job) {
@@ -59,11 +74,12 @@ void declare_job(OptionList& list, Job& job) {
     list.integer("job.evaluate_every", job.job.evaluate_every, 1, "rounds between tests; the last is always tested");
 
     DataOptions& data = job.data;
-    list.choice("data.format", data.format, {"idx", "csv"}, "the format of the files at data.path");
+    list.choice("data.format", data.format, data_format_choices(), "the format of the files at data.path");
     list.text("data.path", data.path, "idx: the folder of the four files; csv: the file");
     list.text("data.label", data.label, "csv: the column of the label: \"first\", \"last\" or its name in the header");
-    list.choice("data.task", data.task, {"classification", "regression"},
-                "csv: whether labels are classes or numbers to predict");
+    list.choice("data.task", data.task,
+                {{"classification", "labels are classes"}, {"regression", "labels are numbers to predict"}},
+                "csv: what the labels are");
     list.number("data.test_fraction", data.test_fraction, kFraction,
                 "csv: the share of rows that becomes the test set");
     list.integer("data.limit", data.limit, 0, "use only so many training samples, the first ones; 0 = all");
@@ -73,32 +89,34 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
     list.integer("federation.clients", federation.clients, 1, kClientLimit, "clients that hold a part of the data");
     list.integer("federation.cohort", federation.cohort, 1, kClientLimit, "clients whose updates make a round");
     list.number("federation.over_select", federation.over_select, {1, kInfinity},
-                "asks cohort * over_select clients, rounded up, and takes the first cohort of them");
+                "asks cohort * over_select clients, rounded up, and takes the first cohort of them; above 1 the set of "
+                "participants, and so the model, depends on who answers first");
     list.duration("federation.deadline", federation.deadline,
                   "how long a round may take, in real time; 0s waits for all");
     list.number("federation.quorum", federation.quorum, kShare,
                 "the share of the cohort that a round needs at its deadline");
-    list.choice("federation.strategy.kind", federation.strategy.kind, {"fedavg"}, "how updates become a new model");
+    list.text("federation.strategy.kind", federation.strategy.kind,
+              "how updates become a new model: a strategy, see aggregator/README.md");
     list.number("federation.strategy.server_lr", federation.strategy.server_lr, kPositive,
                 "new model = model + server_lr * mean update");
     list.integer("federation.strategy.sample_cap", federation.strategy.sample_cap, 1,
                  "a client weighs at most this: what it says of itself cannot be checked");
-    list.choice("federation.partition.kind", federation.partition.kind, {"iid", "dirichlet"},
+    list.choice("federation.partition.kind", federation.partition.kind, partition_choices(),
                 "how the training set is dealt to the clients");
     list.number("federation.partition.alpha", federation.partition.alpha, kPositive,
                 "dirichlet: concentration; small values give each client few classes");
 }
 
 void declare_training(OptionList& list, Job& job) {
-    list.choice("model.name", job.model.name, {"linear", "mlp", "cnn2"}, "the network");
+    list.choice("model.name", job.model.name, model_choices(), "the network");
     list.widths("model.hidden", job.model.hidden, "mlp: widths of the hidden layers");
 
     TrainOptions& train = job.train;
     list.integer("train.epochs", train.epochs, 1, "local epochs a round");
     list.integer("train.batch_size", train.batch_size, 1, 1 << 20, "samples of an optimizer step");
-    list.choice("train.loss", train.loss, {"cross_entropy", "mse"}, "cross_entropy for labels, mse for regression");
+    list.choice("train.loss", train.loss, loss_choices(), "what training makes small");
     OptimizerOptions& optimizer = train.optimizer;
-    list.choice("train.optimizer.kind", optimizer.kind, {"sgd", "adam"}, "the local optimizer");
+    list.choice("train.optimizer.kind", optimizer.kind, optimizer_choices(), "the local optimizer");
     list.number("train.optimizer.lr", optimizer.lr, kPositive, "learning rate");
     list.number("train.optimizer.momentum", optimizer.momentum, kDecay, "sgd: share of the velocity that is kept");
     list.flag("train.optimizer.nesterov", optimizer.nesterov, "sgd: Nesterov's momentum");
@@ -109,12 +127,15 @@ void declare_training(OptionList& list, Job& job) {
 }
 
 void declare_precision(OptionList& list, PrecisionOptions& precision) {
-    list.choice("precision.policy", precision.policy, {"fp32", "uniform", "gradient", "numgeom", "numgeom_literal"},
-                "who decides the bits of each layer and phase");
-    list.integer("precision.bits", precision.bits, 2, 32, "uniform: width of every phase; one of precision.levels");
+    list.choice("precision.policy", precision.policy, policy_choices(), "who decides the bits of each layer and phase");
+    list.integer("precision.bits", precision.bits, 2, 32,
+                 "uniform: forward, backward and optimizer; one of precision.levels");
     list.levels("precision.levels", precision.levels, "the widths that a plan may use; 32 is fp32");
     list.integer("precision.margin_bits", precision.margin_bits, 0, 16, "numgeom, numgeom_literal: bits of safety");
-    list.integer("precision.warmup_rounds", precision.warmup_rounds, 0, "numgeom_literal: rounds at fp32 first");
+    list.integer(
+        "precision.warmup_rounds", precision.warmup_rounds, 0,
+        "numgeom_literal: rounds at fp32 first; with 0 the rule decides from the second round, too, since the first "
+        "one measures");
     list.integer("precision.curvature_every", precision.curvature_every, 1, "rounds between curvature measurements");
     list.integer("precision.curvature_clients", precision.curvature_clients, 1, "clients of a cohort that measure it");
     list.number("precision.smoothing", precision.smoothing, kShare, "weight of the newest round in moving averages");
@@ -129,15 +150,15 @@ OptionList declare(Job& job) {
     declare_federation(list, job.federation);
     declare_training(list, job);
     declare_precision(list, job.precision);
-    declare_quantizer(list, "quantize.weights", job.quantize.weights);
-    declare_quantizer(list, "quantize.activations", job.quantize.activations);
-    declare_quantizer(list, "quantize.gradients", job.quantize.gradients);
-    list.choice("noise.kind", job.noise.kind, {"none", "gaussian", "xi"}, "added to the weights of a training step");
+    declare_quantizer(list, "quantize.weights", job.quantize.weights, weight_schemes());
+    declare_quantizer(list, "quantize.activations", job.quantize.activations, scheme_choices());
+    declare_quantizer(list, "quantize.gradients", job.quantize.gradients, scheme_choices());
+    list.choice("noise.kind", job.noise.kind, noise_choices(), "added to the weights of a training step");
     list.number("noise.sigma", job.noise.sigma, kNotNegative, "gaussian: standard deviation");
     list.number("noise.xi_scaling", job.noise.xi_scaling, kNotNegative, "xi: sigma = 4/3 * 1e-4 * xi_scaling");
-    declare_codec(list, "codec.uplink", job.codec.uplink);
-    declare_codec(list, "codec.downlink", job.codec.downlink);
-    list.choice("compute.backend", job.compute.backend, {"auto", "eigen"}, "who multiplies matrices");
+    declare_codec(list, "codec.uplink", job.codec.uplink, "chosen each round from the last round's updates");
+    declare_codec(list, "codec.downlink", job.codec.downlink, "8");
+    list.choice("compute.backend", job.compute.backend, backend_choices(), "who multiplies matrices");
     list.text("output.dir", job.output.dir, "the folder for everything that the run leaves");
     list.flag("output.pictures", job.output.pictures, "draw accuracy and precision as PNG, if gnuplot is there");
     return list;
@@ -208,6 +229,9 @@ toml::table parse_override(const std::string& text, const Source& source) {
     }
 }
 
+/// cohort * over_select is rounded up, except for what binary fractions add: 10 * 1.1 is 11.
+constexpr double kTolerance = 1e-9;
+
 /// Refuses options that are fine alone but not together, and says where each was set.
 class Combinations {
 public:
@@ -233,7 +257,7 @@ void check_combinations(const Job& job, const Combinations& combinations) {
     const FederationOptions& federation = job.federation;
     combinations.forbid(federation.cohort > federation.clients, {"federation.cohort", "federation.clients"},
                         "the cohort is larger than the number of clients");
-    combinations.forbid(std::floor(federation.cohort * federation.over_select) > federation.clients,
+    combinations.forbid(std::ceil(federation.cohort * federation.over_select * (1 - kTolerance)) > federation.clients,
                         {"federation.over_select", "federation.cohort", "federation.clients"},
                         "cohort * over_select is larger than the number of clients");
     const bool regression = job.data.format == "csv" && job.data.task == "regression";
@@ -322,8 +346,11 @@ std::string describe_options() {
     Job defaults;
     const OptionList options = declare(defaults);
     std::string text;
-    for (const Option& option : options.all())
+    for (const Option& option : options.all()) {
         text += fmt::format("{} = {}\n    {}\n    {}\n", option.key, option.text(), option.meaning, option.expected);
+        for (const Choice& choice : option.choices)
+            text += fmt::format("        {}: {}\n", choice.name, choice.meaning);
+    }
     return text;
 }
 

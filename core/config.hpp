@@ -21,7 +21,7 @@ struct JobOptions {
 };
 
 struct DataOptions {
-    std::string format = "idx";  ///< idx | csv
+    std::string format = "idx";  ///< one of data_format_choices()
     std::string path = "/usr/share/datasets/fashion-mnist";
     std::string label = "last";           ///< csv: which column holds the label: "first", "last" or a header's name
     std::string task = "classification";  ///< csv: classification | regression
@@ -30,21 +30,21 @@ struct DataOptions {
 };
 
 struct PartitionOptions {
-    std::string kind = "iid";  ///< iid | dirichlet
+    std::string kind = "iid";  ///< one of partition_choices()
     double alpha = 0.5;        ///< dirichlet's concentration
 };
 
 struct StrategyOptions {
-    std::string kind = "fedavg";
-    double server_lr = 1.0;  ///< new model = model + server_lr * mean update
+    std::string kind = "fedavg";           ///< make_strategy knows them
+    double server_lr = 1.0;                ///< new model = model + server_lr * mean update
     std::uint64_t sample_cap = 1'000'000;  ///< a client weighs at most this: what it says of itself cannot be checked
 };
 
 struct FederationOptions {
     std::uint32_t clients = 100;
     std::uint32_t cohort = 10;
-    double over_select =
-        1.0;  ///< ask cohort * over_select clients, rounded up, and close with the first cohort of them
+    double over_select = 1.0;  ///< ask cohort * over_select clients, rounded up, and close with the first cohort of
+                               ///< them; above 1 the model depends on who answers first
     std::chrono::milliseconds deadline{0};  ///< of a round; 0 = wait for all. Real time.
     double quorum = 0.5;  ///< a round needs this share of the cohort at its deadline, else it is abandoned
     StrategyOptions strategy;
@@ -52,12 +52,12 @@ struct FederationOptions {
 };
 
 struct ModelOptions {
-    std::string name = "cnn2";                 ///< linear | mlp | cnn2
+    std::string name = "cnn2";                 ///< one of model_choices()
     std::vector<std::int64_t> hidden = {128};  ///< mlp: widths of the hidden layers
 };
 
 struct OptimizerOptions {
-    std::string kind = "sgd";  ///< sgd | adam
+    std::string kind = "sgd";  ///< one of optimizer_choices()
     double lr = 0.05;
     double momentum = 0.9;
     bool nesterov = false;
@@ -70,17 +70,17 @@ struct OptimizerOptions {
 struct TrainOptions {
     std::uint32_t epochs = 1;  ///< local epochs a round
     std::uint32_t batch_size = 32;
-    std::string loss = "cross_entropy";  ///< cross_entropy | mse
+    std::string loss = "cross_entropy";  ///< one of loss_choices()
     OptimizerOptions optimizer;
 };
 
 struct PrecisionOptions {
-    std::string policy = "numgeom";  ///< fp32 | uniform | gradient | numgeom | numgeom_literal
+    std::string policy = "numgeom";  ///< one of policy_choices()
     int bits = 8;                    ///< uniform: forward, backward and optimizer
     std::vector<int> levels = {4, 8, 16, 32};
     int margin_bits = 4;                  ///< numgeom's safety margin c
-    std::uint32_t warmup_rounds = 1;      ///< numgeom_literal: rounds at fp32 before the rule decides
-    std::uint32_t curvature_every = 10;    ///< rounds between measurements of the curvature
+    std::uint32_t warmup_rounds = 1;      ///< numgeom_literal: rounds at fp32 first; 0: it decides from the second one
+    std::uint32_t curvature_every = 10;   ///< rounds between measurements of the curvature
     std::uint32_t curvature_clients = 2;  ///< how many of the cohort measure it
     double smoothing = 0.5;           ///< weight of the newest round in the controller's moving averages, 0 < s <= 1
     double backward_tolerance = 0.7;  ///< numgeom: relative error of the output gradient that still trains
@@ -94,15 +94,16 @@ struct QuantizeOptions {
 };
 
 struct NoiseOptions {
-    std::string kind = "none";  ///< none | gaussian | xi
+    std::string kind = "none";  ///< one of noise_choices()
     double sigma = 0.01;        ///< gaussian
     double xi_scaling = 1.0;    ///< xi
 };
 
 /// One direction's codec.
 struct CodecOptions {
-    std::string kind = "grid";  ///< raw | grid
-    int bits = 0;               ///< grid: nominal width of a code, 2..16; 0 = "auto", the controller's choice
+    std::string kind = "grid";  ///< make_codec knows them
+    int bits =
+        0;  ///< grid: nominal width of a code, 2..16; 0 = "auto": uplink from the last round's updates, downlink 8
 };
 
 struct CodecPair {
@@ -111,12 +112,12 @@ struct CodecPair {
 };
 
 struct ComputeOptions {
-    std::string backend = "auto";  ///< auto | eigen
+    std::string backend = "auto";  ///< one of backend_choices()
 };
 
 struct OutputOptions {
     std::string dir = "runs/job";
-    bool pictures = true;                ///< accuracy and precision as PNG, if gnuplot is there
+    bool pictures = true;  ///< accuracy and precision as PNG, if gnuplot is there
 };
 
 /// A whole job. A copyable value; equal jobs give equal models.

@@ -1,7 +1,7 @@
 #include "core/rng.hpp"
 
-#include "core/detail/simd.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 
 #include <Random123/philox.h>
 

@@ -31,6 +31,7 @@ enum class Purpose : std::uint8_t {
     forward_rounding = 12,
     synthetic_data = 13,
     backoff = 14,
+    evaluation = 15,
     test = 255,
 };
 

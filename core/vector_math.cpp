@@ -1,11 +1,13 @@
 #include "core/vector_math.hpp"
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 
-#include "core/detail/simd.hpp"
+#include "core/simd.hpp"
 
 namespace dither {
 namespace {
@@ -52,10 +54,25 @@ DITHER_CLONES float lane_magnitudes(const float* v, std::size_t count) {
     return zero == 0.0F ? result : std::numeric_limits<float>::quiet_NaN();
 }
 
+DITHER_CLONES bool lane_finite(const float* v, std::size_t count) {
+    constexpr std::uint32_t kExponent = 0x7f800000;  // all ones in an infinity and in a NaN, and in no other float
+    std::uint32_t bad = 0;
+    for (std::size_t i = 0; i < count; ++i)
+        bad |= (std::bit_cast<std::uint32_t>(v[i]) & kExponent) == kExponent ? 1U : 0U;
+    return bad == 0;
+}
+
 }  // namespace
 
 double squared_norm(std::span<const float> v) {
     return lane_squares(v.data(), v.size());
+}
+
+double squared_norm(std::span<const double> v) {
+    double sum = 0;
+    for (const double value : v)
+        sum += value * value;
+    return sum;
 }
 
 float max_magnitude(std::span<const float> v) {
@@ -63,7 +80,7 @@ float max_magnitude(std::span<const float> v) {
 }
 
 bool all_finite(std::span<const float> v) {
-    return std::isfinite(max_magnitude(v));
+    return lane_finite(v.data(), v.size());
 }
 
 }  // namespace dither

@@ -16,7 +16,8 @@ namespace {
 class Workshop {
 public:
     Workshop(const std::string& job, const SessionSetup& setup)
-        : job_(parse_job(job, "the aggregator's job")),
+        : client_(setup.client),
+          job_(parse_job(job, "the aggregator's job")),
           loaded_(setup.data == nullptr ? std::optional(load(job_, setup)) : std::nullopt),
           data_(setup.data == nullptr ? loaded_->train : *setup.data),
           partition_(deal(setup)),
@@ -27,7 +28,7 @@ public:
           model_(trainer_.schema().parameters()),
           update_(trainer_.schema().parameters()) {}
 
-    /// Throws TrainingError when training diverges and FormatError when the task cannot be done: one client's failure.
+    /// Throws TrainingError when training diverges, and others when the task cannot be done: one client's failure.
     Update carry_out(const RoundPlan& plan) {
         check(plan);
         receive_model(plan);
@@ -35,7 +36,7 @@ public:
         if (samples.empty())
             throw FormatError(fmt::format("client {} has no training samples", plan.client));
         const TrainingTask task{.client = plan.client, .round = plan.round, .plan = &plan.plan, .probe = plan.probe};
-        Update update{.round = plan.round, .client = plan.client, .base = plan.model};
+        Update update{.round = plan.round, .client = plan.client, .base = plan.broadcast};
         update.report = trainer_.train(task, samples, model_, update_);
         const StreamKey key{
             .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
@@ -75,23 +76,26 @@ private:
             throw FormatError(fmt::format("round {}: a plan for {} layers and {} + {} grid steps, but the model has {}",
                                           plan.round, plan.plan.layers.size(), plan.uplink_steps.size(),
                                           plan.downlink_steps.size(), layers));
+        if (client_ != kAnyClient && plan.client != client_)
+            throw FormatError(fmt::format("a plan for client {}, but this node speaks for {}", plan.client, client_));
         if (partition_ && plan.client >= partition_->clients())
             throw FormatError(fmt::format("client {} of {}", plan.client, partition_->clients()));
     }
 
     /// All clients of a round start from one model, so a worker that hosts several decodes it once.
     void receive_model(const RoundPlan& plan) {
-        if (held_ == plan.model)
+        if (held_ == plan.broadcast)
             return;
         held_.reset();
         downlink_->decode(plan.payload, plan.downlink_steps, model_);
         const Sha256 digest = sha256(model_);
-        if (digest != plan.model)
+        if (digest != plan.broadcast)
             throw FormatError(fmt::format("round {}: the model decodes to {}, expected {}", plan.round, to_hex(digest),
-                                          to_hex(plan.model)));
+                                          to_hex(plan.broadcast)));
         held_ = digest;
     }
 
+    std::uint32_t client_;  ///< that it speaks for
     Job job_;
     std::optional<DataSplits> loaded_;
     const Dataset& data_;
@@ -106,22 +110,28 @@ private:
     std::optional<Sha256> held_;  ///< of model_
 };
 
-Message answer(Workshop& workshop, const RoundPlan& plan) {
+/// Whatever a task does, it ends as one client's failure: a worker that died of it would take it to the next one. Only
+/// a channel that fails ends the session.
+void answer(Channel& channel, Workshop& workshop, const RoundPlan& plan) {
     Failed failed{.round = plan.round, .client = plan.client};
     try {
-        return workshop.carry_out(plan);
+        return channel.send(workshop.carry_out(plan));
+    } catch (const IoError&) {
+        throw;
     } catch (const TrainingError& error) {
         failed.diverged = true;
         failed.reason = error.what();
-    } catch (const FormatError& error) {
+    } catch (const std::exception& error) {
         failed.reason = error.what();
     }
-    return failed;
+    channel.send(failed);
 }
 
 }  // namespace
 
 void run_session(Channel& channel, const SessionSetup& setup) {
+    require(setup.client == kAnyClient || setup.data != nullptr || !setup.data_path.empty(),
+            "client {} needs data of its own", setup.client);
     channel.send(Hello{.node = setup.node, .client = setup.client});
     std::optional<Workshop> workshop;
     while (const std::optional<Message> message = channel.receive()) {
@@ -130,7 +140,7 @@ void run_session(Channel& channel, const SessionSetup& setup) {
         } else if (const auto* plan = std::get_if<RoundPlan>(&*message)) {
             if (!workshop)
                 throw FormatError("the aggregator sent a round plan before its welcome");
-            channel.send(answer(*workshop, *plan));
+            answer(channel, *workshop, *plan);
         } else if (std::holds_alternative<Stop>(*message)) {
             return;
         }

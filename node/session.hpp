@@ -11,13 +11,16 @@ namespace dither {
 struct SessionSetup {
     std::string node;                   ///< [a-z0-9_-]{1,64}
     std::uint32_t client = kAnyClient;  ///< the client it speaks for; kAnyClient hosts every client of a simulation
-    std::string data_path;              ///< overrides the job's data.path; empty keeps it
-    const Dataset* data = nullptr;      ///< the training set, if it is already in memory; null loads it
+    /// Overrides the job's data.path. Empty keeps it, which only ranks of one simulation may: they share the
+    /// aggregator's files. A daemon always passes its own, for no path comes from a peer.
+    std::string data_path;
+    const Dataset* data = nullptr;  ///< the training set, if it is already in memory; null loads it
 };
 
 /// Loads the data when the job arrives, trains what it is asked to, and returns when the aggregator says stop or is
-/// gone. A task that fails (no samples, NaN) is reported and does not end the session. Throws InputError when the job
-/// or its data cannot be used here.
+/// gone. A task that fails, for whatever reason, is reported and does not end the session; a session that speaks for
+/// one client refuses another's. Throws InputError when the job or its data cannot be used here, IoError when the
+/// channel fails.
 void run_session(Channel& channel, const SessionSetup& setup);
 
 }  // namespace dither

@@ -20,7 +20,10 @@ namespace dither {
 
 struct CodecOptions;
 
-/// The step of each layer's grid: values are integer multiples of it. Raw ignores it. Positive and finite.
+/// The largest step of a grid: every code, below 2^31, times its step is finite.
+inline constexpr float kLargestGridStep = 0x1p96F;
+
+/// The step of each layer's grid: values are integer multiples of it. Raw ignores it. In (0, kLargestGridStep].
 using GridSteps = std::span<const float>;
 
 /// Takes one update's integers, chunk by chunk, in order.
@@ -38,11 +41,11 @@ public:
 
     virtual std::string_view name() const = 0;
     /// Appends nothing but the payload to `out`, which is overwritten. Throws TrainingError if a value is not finite,
-    /// or (grid) lies 2^31 steps or more from 0.
+    /// or (grid) lies 2^31 steps or more from 0. Steps that are no grid are a defect of the caller.
     virtual void encode(std::span<const float> values, GridSteps steps, const StreamKey& key,
                         std::vector<std::byte>& out) const = 0;
-    /// Throws FormatError unless `payload` is exactly a payload of this codec, schema and steps; spends no memory that
-    /// the payload asks for.
+    /// Throws FormatError unless `steps` are a grid and `payload` is exactly a payload of this codec and schema on it;
+    /// spends no memory that the payload asks for.
     virtual void decode(std::span<const std::byte> payload, GridSteps steps, std::span<float> values) const = 0;
     /// The largest |code| of each layer (one entry a layer), after the same checks as decode: what overflow is judged
     /// by before anything is added.

@@ -24,7 +24,7 @@ struct FrameHeader {
 
 /// What a peer may say at this point; everything beyond is refused before memory is spent on it.
 struct FrameLimits {
-    std::uint64_t body_bytes = std::uint64_t{64} << 10;  ///< 64 KiB before a peer is known
+    std::uint64_t body_bytes = std::uint64_t{64} << 10;  ///< 64 KiB before a peer is admitted
     std::uint32_t layers = 4096;                         ///< layers of a plan or a report
 
     /// Once the model is known: body_bytes = 64 KiB + 4 * parameters + 64 * layers, which holds the largest payload of

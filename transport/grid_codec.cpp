@@ -6,8 +6,8 @@
 // x / step to fp32 (Gupta et al., "Deep learning with limited numerical precision", ICML 2015; Alistarh et al., "QSGD",
 // NeurIPS 2017). The integers q are folded to z = 0, 1, 2, 3, ... for q = 0, -1, 1, -2,
 // ... and packed at the width of the layer's largest z, or compressed where that is shorter. README.md has the bytes.
-#include "core/detail/simd.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 #include "transport/detail/bit_stream.hpp"
 #include "transport/detail/codecs.hpp"
 #include "transport/detail/little_endian.hpp"
@@ -26,7 +26,6 @@ constexpr std::size_t kChunk = 4096;
 constexpr std::size_t kSectionHeaderBytes = 10;
 constexpr unsigned kMaxWidth = 32;
 constexpr float kLargestRatio = 0x1p31F;  // exclusive
-constexpr float kLargestStep = 0x1p96F;   // so that every code times its step is finite
 
 enum class Mode : std::uint8_t { packed = 0, zstd = 1 };
 
@@ -150,7 +149,8 @@ public:
     void encode(std::span<const float> values, GridSteps steps, const StreamKey& key,
                 std::vector<std::byte>& out) const override {
         require_values(values.size());
-        require_steps(steps);
+        if (const std::string problem = problem_of(steps); !problem.empty())
+            throw PreconditionError(problem);
         out.clear();
         EncodeBuffers buffers;
         for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer)
@@ -195,11 +195,14 @@ private:
         require(count == schema_.parameters(), "{} values for a model of {} parameters", count, schema_.parameters());
     }
 
-    void require_steps(GridSteps steps) const {
-        require(steps.size() == schema_.layer_count(), "{} steps for {} layers", steps.size(), schema_.layer_count());
-        for (std::size_t layer = 0; layer < steps.size(); ++layer)
-            require(steps[layer] > 0 && steps[layer] <= kLargestStep, "step {} of layer {} is outside (0, 2^96]",
-                    steps[layer], layer);
+    /// Why the steps are no grid of this schema; empty if they are.
+    std::string problem_of(GridSteps steps) const {
+        if (steps.size() != schema_.layer_count())
+            return fmt::format("{} steps for {} layers", steps.size(), schema_.layer_count());
+        const auto bad = std::find_if_not(steps.begin(), steps.end(),
+                                          [](float step) { return step > 0 && step <= kLargestGridStep; });
+        return bad == steps.end() ? ""
+                                  : fmt::format("step {} of layer {} is outside (0, 2^96]", *bad, bad - steps.begin());
     }
 
     /// Rounds a layer into `folded`, which is resized, and returns the width of its largest code.
@@ -275,7 +278,8 @@ private:
     /// FormatError as soon as something is wrong.
     template <typename Visit>
     void for_each_chunk(std::span<const std::byte> payload, GridSteps steps, Visit&& visit) const {
-        require_steps(steps);
+        if (const std::string problem = problem_of(steps); !problem.empty())
+            throw FormatError("grid payload: " + problem);
         Decompressor decompressor;
         std::vector<std::byte> planes;
         for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {

@@ -43,8 +43,11 @@ public:
     virtual std::optional<HubEvent> next_event(Clock::time_point deadline) = 0;
     /// Sends or queues; returns the bytes of the frame. Sending to a lost peer does nothing and returns 0.
     virtual std::size_t send(PeerId peer, const Message& message) = 0;
-    /// Once the model is known, frames may be as large as it needs.
-    virtual void set_limits(const FrameLimits& limits) = 0;
+    /// The peer is known: its next frames may be as large as `limits` say. Before, 64 KiB (FrameLimits{}).
+    virtual void admit(PeerId peer, const FrameLimits& limits) = 0;
+    /// Tells the peer why (a Stop), delivers what is queued for it, and disconnects it: it is not heard again, and no
+    /// event follows, not even of what it has already said. A lost peer stays lost.
+    virtual void drop(PeerId peer, const std::string& reason) = 0;
     /// Delivers what is queued and ends all connections; idempotent. No event follows.
     virtual void close() = 0;
 };

@@ -18,6 +18,7 @@ constexpr std::chrono::milliseconds kPatience{100};
 struct Peer {
     std::condition_variable heard;
     std::deque<Frame> frames;  ///< to the peer
+    FrameLimits limits;        ///< on what it may say
     bool open = true;          ///< false once either end has let go
 };
 
@@ -36,7 +37,6 @@ struct LoopbackHub::State {
     std::deque<PeerId> joined;
     std::deque<Arrival> arrivals;
     std::vector<std::unique_ptr<Peer>> peers;  ///< peer p is peers[p - 1]: numbered as MPI ranks are
-    FrameLimits limits;
     bool closed = false;
 
     Peer& peer(PeerId id) {
@@ -129,7 +129,7 @@ std::optional<HubEvent> LoopbackHub::next_event(Clock::time_point deadline) {
     state_->arrivals.pop_front();
     if (!arrival.frame)
         return PeerLost{arrival.peer, "the peer has left"};
-    const FrameLimits limits = state_->limits;
+    const FrameLimits limits = state_->peer(arrival.peer).limits;
     lock.unlock();
     try {
         return Received{arrival.peer, decode_frame(*arrival.frame, limits), arrival.frame->size()};
@@ -152,9 +152,16 @@ std::size_t LoopbackHub::send(PeerId peer, const Message& message) {
     return size;
 }
 
-void LoopbackHub::set_limits(const FrameLimits& limits) {
+void LoopbackHub::admit(PeerId peer, const FrameLimits& limits) {
     const std::lock_guard lock(state_->mutex);
-    state_->limits = limits;
+    state_->peer(peer).limits = limits;
+}
+
+void LoopbackHub::drop(PeerId peer, const std::string& reason) {
+    send(peer, Stop{reason});
+    const std::lock_guard lock(state_->mutex);
+    std::erase(state_->joined, peer);
+    state_->drop(peer);
 }
 
 void LoopbackHub::close() {

@@ -19,7 +19,8 @@ public:
 
     std::optional<HubEvent> next_event(Clock::time_point deadline) override;
     std::size_t send(PeerId peer, const Message& message) override;
-    void set_limits(const FrameLimits& limits) override;
+    void admit(PeerId peer, const FrameLimits& limits) override;
+    void drop(PeerId peer, const std::string& reason) override;
     void close() override;
 
 private:

@@ -1,6 +1,7 @@
 #include "transport/messages.hpp"
 
 #include "core/error.hpp"
+#include "transport/codec.hpp"
 #include "transport/detail/body.hpp"
 #include "transport/detail/bounded_archive.hpp"
 
@@ -52,7 +53,7 @@ void serialize_reason(auto& archive, Either<std::string> auto& reason) {
 void serialize_steps(auto& archive, std::string_view name, Either<std::vector<float>> auto& steps, std::size_t layers) {
     archive.per_layer(name, steps, sizeof(float), [&](auto& step) {
         archive(name, step);
-        archive.expect(std::isfinite(step) && step > 0, name, "is not positive and finite");
+        archive.expect(step > 0 && step <= kLargestGridStep, name, "is outside (0, 2^96]");
     });
     archive.expect(steps.empty() || steps.size() == layers, name, "has not one entry a layer of the plan");
 }
@@ -103,7 +104,7 @@ void serialize(auto& archive, Either<RoundPlan> auto& task) {
     serialize_steps(archive, "downlink_steps", task.downlink_steps, task.plan.layers.size());
     archive.template as<std::uint8_t>("probe", task.probe);
     archive.expect(task.probe <= Probe::curvature_norm, "probe", "is unknown");
-    archive("model", task.model);
+    archive("broadcast", task.broadcast);
     archive.payload("payload", task.payload);
 }
 

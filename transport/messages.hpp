@@ -47,7 +47,7 @@ struct RoundPlan {
     std::vector<float> uplink_steps;    ///< one a layer: the grid that all clients of the round share
     std::vector<float> downlink_steps;  ///< one a layer: the grid of this payload
     Probe probe = Probe::none;          ///< the measurement this client is asked for
-    Sha256 model{};                     ///< of the decoded model: what the client trains from
+    Sha256 broadcast{};                 ///< of the decoded payload: what the client trains from, grid and all
     std::vector<std::byte> payload;     ///< the model, by the downlink codec
     bool operator==(const RoundPlan&) const = default;
 };
@@ -56,7 +56,7 @@ struct RoundPlan {
 struct Update {
     std::uint32_t round = 0;
     std::uint32_t client = 0;
-    Sha256 base{};  ///< RoundPlan::model
+    Sha256 base{};  ///< RoundPlan::broadcast
     TrainingReport report;
     std::vector<std::byte> payload;  ///< trained - received, by the uplink codec
     bool operator==(const Update&) const = default;
@@ -71,7 +71,8 @@ struct Failed {
     bool operator==(const Failed&) const = default;
 };
 
-/// Aggregator to node: the update is safe, or refused with a reason.
+/// Aggregator to node: the update is counted in this round's sum, and durable once RoundCommitted arrives; or it is
+/// refused with a reason.
 struct UpdateAck {
     std::uint32_t round = 0;
     std::uint32_t client = 0;
@@ -84,7 +85,7 @@ struct UpdateAck {
 struct RoundCommitted {
     std::uint32_t round = 0;
     std::uint32_t client = 0;
-    Sha256 model{};
+    Sha256 model{};  ///< the aggregator's own after the round, before any grid: model_sha256 of rounds.jsonl
     bool operator==(const RoundCommitted&) const = default;
 };
 

@@ -164,8 +164,7 @@ public:
     }
 
     std::size_t send(PeerId id, const Message& message) override {
-        require(id >= 1 && id <= peers_.size(), "peer {} of {}", id, peers_.size());
-        if (!peers_[id - 1].heard)
+        if (!peer(id).heard)
             return 0;
         std::vector<std::byte> frame = encode_frame(message);
         const std::size_t size = frame.size();
@@ -173,17 +172,25 @@ public:
             outbox_.post(static_cast<int>(id), std::move(frame));
             outbox_.progress();
         } catch (const IoError& error) {
-            drop(id, error.what());
+            lose(id, error.what());
             return 0;
         }
         return size;
     }
 
-    void set_limits(const FrameLimits& limits) override { limits_ = limits; }
+    void admit(PeerId id, const FrameLimits& limits) override { peer(id).limits = limits; }
+
+    void drop(PeerId id, const std::string& reason) override {
+        send(id, Stop{reason});
+        lose(id, reason);
+        std::erase_if(events_, [id](const HubEvent& event) {
+            return std::visit([](const auto& e) { return e.peer; }, event) == id;
+        });
+    }
 
     void close() override {
         for (PeerId id = 1; id <= peers_.size(); ++id)
-            drop(id, "the hub is closed");
+            lose(id, "the hub is closed");
         Backoff backoff;
         while (!all_gone() || (outbox_.busy() && !failed_))
             wait(backoff);
@@ -193,9 +200,15 @@ public:
 private:
     struct Peer {
         detail::FrameAssembler assembler;
+        FrameLimits limits;
         bool heard = true;  ///< false once it is lost: what still comes is thrown away
         bool gone = false;  ///< it has said goodbye, or MPI has failed
     };
+
+    Peer& peer(PeerId id) {
+        require(id >= 1 && id <= peers_.size(), "peer {} of {}", id, peers_.size());
+        return peers_[id - 1];
+    }
 
     bool all_gone() const {
         return std::all_of(peers_.begin(), peers_.end(), [](const Peer& peer) { return peer.gone; });
@@ -234,18 +247,18 @@ private:
         Peer& peer = peers_[id - 1];
         if (size == 0) {
             peer.gone = true;
-            drop(id, "the peer has left");
+            lose(id, "the peer has left");
         } else if (peer.heard) {
             try {
-                if (auto message = peer.assembler.arrived(limits_))
+                if (auto message = peer.assembler.arrived(peer.limits))
                     events_.push_back(Received{id, std::move(*message), peer.assembler.wire_bytes()});
             } catch (const FormatError& error) {
-                drop(id, error.what());
+                lose(id, error.what());
             }
         }
     }
 
-    void drop(PeerId id, const std::string& reason) {
+    void lose(PeerId id, const std::string& reason) {
         if (!std::exchange(peers_[id - 1].heard, false))
             return;
         events_.push_back(PeerLost{id, reason});
@@ -271,7 +284,6 @@ private:
     std::vector<Peer> peers_;  ///< peer p is peers_[p - 1]
     std::deque<HubEvent> events_;
     std::vector<std::byte> discarded_;
-    FrameLimits limits_;
     bool failed_ = false;
 };
 
@@ -294,8 +306,10 @@ public:
         while (!gone_) {
             const auto size = poll(backoff, [this](std::size_t bytes) { return assembler_.place(bytes); });
             if (size > 0) {
-                if (auto message = assembler_.arrived(FrameLimits::for_node()))
+                if (auto message = assembler_.arrived(FrameLimits::for_node())) {
+                    drain();
                     return message;
+                }
             }
         }
         return std::nullopt;
@@ -310,6 +324,13 @@ public:
 
 private:
     static constexpr int kHubRank = 0;
+
+    /// Who has received may work for long, and nothing moves meanwhile: what was said before goes first.
+    void drain() {
+        Backoff backoff;
+        for (outbox_.progress(); outbox_.busy(); outbox_.progress())
+            backoff.sleep(true);
+    }
 
     /// The bytes of the message that has arrived, or 0 after some sleep if none has or if it was the hub's goodbye.
     template <typename Place>

@@ -17,9 +17,16 @@ void Dispatcher::lose(PeerId peer) {
     const auto at = peers_.find(peer);
     if (at == peers_.end())
         return;
-    for (const Task& task : at->second.in_flight)
-        if (task.round == round_)
-            waiting_.push_front(task.client);
+    // The first is the one that it was at; those behind it have done nothing.
+    const std::vector<Task>& tasks = at->second.in_flight;
+    for (std::size_t i = 0; i < tasks.size(); ++i) {
+        if (tasks[i].round != round_)
+            continue;
+        if (i == 0 && ++losses_[tasks[i].client] == kPeersATaskMayLose)
+            poisonous_.push_back(tasks[i].client);
+        else
+            waiting_.push_front(tasks[i].client);
+    }
     hosts_.erase(at->second.hosted);
     peers_.erase(at);
 }
@@ -34,6 +41,8 @@ std::vector<PeerId> Dispatcher::peers() const {
 void Dispatcher::start(std::uint32_t round, std::span<const std::uint32_t> clients) {
     round_ = round;
     waiting_.assign(clients.begin(), clients.end());
+    poisonous_.clear();
+    losses_.clear();
 }
 
 std::optional<Dispatcher::Assignment> Dispatcher::next() {

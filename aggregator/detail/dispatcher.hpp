@@ -9,16 +9,21 @@
 #include <map>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace dither {
 
 /// A client's task goes to the peer that speaks for this client, else to the least loaded worker that hosts any client.
-/// Tasks of a lost peer go to another one that can take them. Not thread-safe.
+/// Tasks of a lost peer go to another one that can take them, unless a task has already lost kPeersATaskMayLose: then
+/// it is taken for what ends its peers. Not thread-safe.
 class Dispatcher {
 public:
     /// In flight at a peer: one that it trains and one that is ready when it is done.
     static constexpr std::size_t kTasksInFlight = 2;
+
+    /// A third peer is not risked for a task that two did not survive.
+    static constexpr int kPeersATaskMayLose = 2;
 
     struct Task {
         std::uint32_t round = 0;
@@ -37,6 +42,7 @@ public:
     void lose(PeerId peer);
     bool knows(PeerId peer) const { return peers_.contains(peer); }
     std::vector<PeerId> peers() const;
+    std::size_t size() const { return peers_.size(); }
 
     /// Begins a round: tasks of an earlier one are no longer handed out, but those in flight keep their peers busy.
     void start(std::uint32_t round, std::span<const std::uint32_t> clients);
@@ -44,6 +50,8 @@ public:
     std::optional<Assignment> next();
     /// Waiting clients that no peer could ever take; they wait no longer.
     std::vector<std::uint32_t> take_unreachable();
+    /// Clients of this round whose task has lost too many peers; each is returned once.
+    std::vector<std::uint32_t> take_poisonous() { return std::exchange(poisonous_, {}); }
     /// The peer has answered. False if it was not asked.
     bool finish(PeerId peer, const Task& task);
 
@@ -59,6 +67,8 @@ private:
 
     std::uint32_t round_ = 0;
     std::deque<std::uint32_t> waiting_;  ///< clients of this round
+    std::vector<std::uint32_t> poisonous_;
+    std::map<std::uint32_t, int> losses_;  ///< of clients of this round: the peers that their tasks have lost
     std::map<PeerId, Peer> peers_;
     std::map<std::uint32_t, PeerId> hosts_;  ///< of clients that a peer speaks for
 };

@@ -14,22 +14,24 @@ constexpr std::uint64_t kTooManySamples = std::uint64_t{1} << 40;
 }  // namespace
 
 RoundRunner::RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy,
-                         const std::atomic<bool>* stop, Arrival on_arrival)
+                         const std::atomic<bool>* stop, Now now, Arrival on_arrival)
     : hub_(hub),
       schema_(schema),
       strategy_(strategy),
       stop_(stop),
+      now_(std::move(now)),
       on_arrival_(std::move(on_arrival)),
       clients_(job.federation.clients),
+      train_(job.train),
+      limits_(FrameLimits::for_model(schema.parameters(), schema.layer_count())),
       welcome_{to_toml(job)},
       codec_(make_codec(job.codec.uplink, schema)),
       accumulator_(schema),
-      largest_(schema.layer_count()) {
-    hub_.set_limits(FrameLimits::for_model(schema.parameters(), schema.layer_count()));
-}
+      largest_(schema.layer_count()) {}
 
 bool RoundRunner::gather_peers(std::uint32_t count) {
-    while (greeted_ < count && !stopped())
+    const auto all_have_left = [&] { return had_peers_ && dispatcher_.size() == 0; };
+    while (dispatcher_.size() < count && !all_have_left() && !stopped())
         if (const auto event = hub_.next_event(Clock::time_point::max()))
             handle(*event);
     return !stopped();
@@ -37,7 +39,7 @@ bool RoundRunner::gather_peers(std::uint32_t count) {
 
 RoundOutcome RoundRunner::run(RoundOrder order) {
     const bool has_deadline = order.deadline.count() > 0;
-    const auto deadline = has_deadline ? Clock::now() + order.deadline : Clock::time_point::max();
+    const auto deadline = has_deadline ? now_() + order.deadline : Clock::time_point::max();
     begin(std::move(order));
     while (!round_->closed() && !stopped()) {
         dispatch();
@@ -45,7 +47,7 @@ RoundOutcome RoundRunner::run(RoundOrder order) {
             break;
         if (const auto event = hub_.next_event(deadline))
             handle(*event);
-        if (Clock::now() >= deadline)
+        if (now_() >= deadline)
             step(round_event::DeadlineReached{});
     }
     outcome_.dropped = round_->count(Round::ClientState::lost) + round_->count(Round::ClientState::late);
@@ -81,7 +83,7 @@ void RoundRunner::begin(RoundOrder order) {
     asked_ = std::move(order.asked);
     probes_ = std::move(order.probes);
     task_ = std::move(order.task);
-    accumulator_.reset();
+    accumulator_.reset(asked_.size());
     accepted_.clear();
     outcome_ = {};
 }
@@ -89,12 +91,14 @@ void RoundRunner::begin(RoundOrder order) {
 void RoundRunner::dispatch() {
     auto& plan = std::get<RoundPlan>(task_);
     while (const auto assignment = dispatcher_.next()) {
-        const auto place = std::lower_bound(asked_.begin(), asked_.end(), assignment->task.client) - asked_.begin();
         plan.client = assignment->task.client;
-        plan.probe = probes_[static_cast<std::size_t>(place)];
+        plan.probe = probe_of(plan.client);
         outcome_.bytes_down += hub_.send(assignment->peer, task_);
         ++outcome_.sent_models;
     }
+    for (const std::uint32_t client : dispatcher_.take_poisonous())
+        step(round_event::ClientLost{client, fmt::format("its task has lost {} peers; the last one lost: {}",
+                                                         Dispatcher::kPeersATaskMayLose, last_loss_)});
     for (const std::uint32_t client : dispatcher_.take_unreachable())
         step(round_event::ClientLost{client, fmt::format("no peer hosts it; the last one lost: {}", last_loss_)});
 }
@@ -128,7 +132,8 @@ void RoundRunner::greet(PeerId peer, const Hello& hello) {
         return expel(peer, "said hello twice");
     if (!dispatcher_.join(peer, hello.client))
         return expel(peer, fmt::format("client {} is spoken for by another peer", hello.client));
-    ++greeted_;
+    had_peers_ = true;
+    hub_.admit(peer, limits_);
     hub_.send(peer, welcome_);
 }
 
@@ -140,7 +145,7 @@ void RoundRunner::lose(PeerId peer, const std::string& reason) {
 }
 
 void RoundRunner::expel(PeerId peer, const std::string& reason) {
-    hub_.send(peer, Stop{reason});
+    hub_.drop(peer, reason);
     lose(peer, reason);
 }
 
@@ -172,19 +177,46 @@ void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
 }
 
 std::string RoundRunner::refusal(const Update& update) {
-    const TrainingReport& report = update.report;
-    if (update.base != task().model)
+    if (update.base != task().broadcast)
         return "it starts from another model than the round's";
-    if (report.layers.size() != schema_.layer_count())
-        return fmt::format("it reports {} layers, expected {}", report.layers.size(), schema_.layer_count());
-    if (report.samples == 0 || report.samples >= kTooManySamples)
-        return fmt::format("it claims {} samples, expected 1 .. 2^40 - 1", report.samples);
+    if (std::string reason = refusal_of(update.report); !reason.empty())
+        return reason;
     try {
         codec_->validate(update.payload, task().uplink_steps, largest_);
     } catch (const FormatError& e) {
         return e.what();
     }
-    return accumulator_.refusal(largest_, strategy_.weight(report.samples));
+    return accumulator_.refusal(largest_, strategy_.weight(update.report.samples));
+}
+
+std::string RoundRunner::refusal_of(const TrainingReport& report) const {
+    if (report.layers.size() != schema_.layer_count())
+        return fmt::format("it reports {} layers, expected {}", report.layers.size(), schema_.layer_count());
+    if (report.samples == 0 || report.samples >= kTooManySamples)
+        return fmt::format("it claims {} samples, expected 1 .. 2^40 - 1", report.samples);
+    const std::uint64_t batches = (report.samples - 1) / train_.batch_size + 1;
+    if (report.steps % train_.epochs != 0 || report.steps / train_.epochs != batches)
+        return fmt::format("it claims {} steps for {} samples, expected {} epochs of {}", report.steps, report.samples,
+                           train_.epochs, batches);
+    return {};
+}
+
+TrainingReport RoundRunner::believable(TrainingReport report) const {
+    for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
+        LayerStatistics& statistics = report.layers[layer];
+        // A value lies less than one unit from its code, rounded stochastically.
+        const double unit = codec_->unit(layer, task().uplink_steps);
+        const auto reach = static_cast<float>(static_cast<double>(largest_[layer] + 1) * unit);
+        statistics.update_range = std::min(statistics.update_range, reach);
+        const bool has_range = statistics.update_range >= 0;
+        statistics.update_rms = std::min(statistics.update_rms, has_range ? statistics.update_range : reach);
+    }
+    return report;
+}
+
+Probe RoundRunner::probe_of(std::uint32_t client) const {
+    const auto place = std::lower_bound(asked_.begin(), asked_.end(), client) - asked_.begin();
+    return probes_[static_cast<std::size_t>(place)];
 }
 
 void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
@@ -196,7 +228,7 @@ void RoundRunner::perform(const round_action::Accept& action, const Offer& offer
     const Update& update = *offer.update;
     const std::uint64_t weight = strategy_.weight(update.report.samples);
     accumulator_.add(*codec_, task().uplink_steps, update.payload, largest_, weight);
-    outcome_.reports.push_back({action.client, weight, update.report});
+    outcome_.reports.push_back({action.client, weight, believable(update.report), probe_of(action.client)});
     accepted_.push_back({offer.peer, {update.round, update.client}});
     acknowledge(offer, true, {});
     on_arrival_(round_->number(), round_->count(Round::ClientState::accepted));

@@ -51,10 +51,13 @@ class RoundRunner {
 public:
     using Arrival = std::function<void(std::uint32_t round, std::uint32_t arrived)>;
 
-    RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy, const std::atomic<bool>* stop,
-                Arrival on_arrival);
+    using Now = std::function<Clock::time_point()>;
 
-    /// Waits until so many peers have said hello; false if stopped before.
+    RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy, const std::atomic<bool>* stop,
+                Now now, Arrival on_arrival);
+
+    /// Waits until so many peers have said hello and are still here, or until the last of those that did has left;
+    /// false if stopped before.
     bool gather_peers(std::uint32_t count);
     RoundOutcome run(RoundOrder order);
     /// The weighted mean of the updates that the last run() accepted, at least one.
@@ -89,6 +92,10 @@ private:
     bool is_current(std::uint32_t round) const { return round_ && round_->number() == round; }
     /// Why an update cannot be added, empty if it can. Fills largest_.
     std::string refusal(const Update& update);
+    std::string refusal_of(const TrainingReport& report) const;
+    /// The report without what its own payload, whose largest codes are largest_, proves wrong.
+    TrainingReport believable(TrainingReport report) const;
+    Probe probe_of(std::uint32_t client) const;
 
     void step(const RoundEvent& event) { step(event, Offer{}); }
     void step(const RoundEvent& event, const Offer& offer);
@@ -103,13 +110,16 @@ private:
     const Schema& schema_;
     const Strategy& strategy_;
     const std::atomic<bool>* stop_;
+    Now now_;
     Arrival on_arrival_;
     std::uint32_t clients_;
+    TrainOptions train_;
+    FrameLimits limits_;  ///< of a peer that is in
     Welcome welcome_;
     std::unique_ptr<Codec> codec_;  ///< uplink
     Accumulator accumulator_;
     Dispatcher dispatcher_;
-    std::uint32_t greeted_ = 0;
+    bool had_peers_ = false;
     std::string last_loss_ = "none has joined";
 
     std::optional<Round> round_;

@@ -48,6 +48,7 @@ RunState::RunState(const Job& the_job, Model& the_model)
       strategy(make_strategy(job.federation.strategy, model.schema().parameters())) {
     model.initialize(job.job.seed);
     controller.start(model.parameters());
+    evaluated_plan = controller.plan();
 }
 
 void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path& file) {
@@ -58,10 +59,16 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
         throw InputError(fmt::format("{} is a checkpoint of another model: {} parameters, expected {}", file.string(),
                                      checkpoint.model.size(), model.schema().parameters()));
     std::copy(checkpoint.model.begin(), checkpoint.model.end(), model.parameters().begin());
-    controller.restore(checkpoint.controller);
-    strategy->restore(checkpoint.strategy);
+    try {
+        controller.restore(checkpoint.controller);
+        strategy->restore(checkpoint.strategy);
+    } catch (const PreconditionError& e) {
+        throw InputError(fmt::format("{} holds a state that this job cannot have: {}", file.string(), e.what()));
+    }
     totals = checkpoint.totals;
     round = checkpoint.round;
+    evaluated_plan = checkpoint.evaluated_plan;
+    abandoned_in_a_row = checkpoint.abandoned_in_a_row;
     log_line = checkpoint.log_line;
 }
 
@@ -73,9 +80,11 @@ Checkpoint RunState::checkpoint() const {
             .schema = model.schema(),
             .model = {parameters.begin(), parameters.end()},
             .plan = controller.plan(),
+            .evaluated_plan = evaluated_plan,
             .controller = controller.state(),
             .strategy = strategy->state(),
             .totals = totals,
+            .abandoned_in_a_row = abandoned_in_a_row,
             .log_line = log_line};
 }
 

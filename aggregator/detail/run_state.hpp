@@ -18,7 +18,8 @@ struct RunState {
     /// Before the first round: the model is initialized by the job's seed.
     RunState(const Job& job, Model& model);
 
-    /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of another job.
+    /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of another job or holds
+    /// a state that this one cannot have.
     void restore(const Checkpoint& checkpoint, const std::filesystem::path& file);
     Checkpoint checkpoint() const;
 
@@ -27,8 +28,10 @@ struct RunState {
     Controller controller;
     std::unique_ptr<Strategy> strategy;
     RunTotals totals;
-    std::uint32_t round = 0;  ///< the last one that ended
-    std::string log_line;     ///< what rounds.jsonl says of it
+    std::uint32_t round = 0;       ///< the last one that ended
+    PrecisionPlan evaluated_plan;  ///< that it ran
+    std::uint32_t abandoned_in_a_row = 0;
+    std::string log_line;  ///< what rounds.jsonl says of it
 };
 
 /// The keys in which two resolved jobs (to_toml) differ, "federation.partition, train.epochs", but for those that do

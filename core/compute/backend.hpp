@@ -4,6 +4,7 @@
 // and convolutions are both bilinear, y = x * w, so both are a Product and every layer with weights is written once.
 #pragma once
 
+#include "core/choice.hpp"
 #include "core/tensor.hpp"
 
 #include <cstdint>
@@ -63,7 +64,9 @@ public:
     virtual std::unique_ptr<Product> convolution(const ConvGeometry& geometry, std::int64_t max_batch) const = 0;
 };
 
-/// `options.backend` is "auto" or "eigen". Throws InputError on any other name.
+/// Throws InputError on an unknown name. To add a backend: one file in core/compute/ with a header that declares its
+/// maker, its row in the table of backend.cpp and its line in CMake.
 std::unique_ptr<Backend> make_backend(const ComputeOptions& options);
+std::vector<Choice> backend_choices();
 
 }  // namespace dither

@@ -1,4 +1,4 @@
-#include "core/data/readers.hpp"
+#include "core/data/detail/readers.hpp"
 #include "core/error.hpp"
 #include "core/rng.hpp"
 

@@ -1,7 +1,7 @@
 #include "core/data/dataset.hpp"
 
-#include "core/detail/simd.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 
 #include <algorithm>
 #include <utility>

@@ -1,6 +1,7 @@
 // Labelled samples in memory, and batches gathered from them by index.
 #pragma once
 
+#include "core/choice.hpp"
 #include "core/tensor.hpp"
 
 #include <cstdint>
@@ -56,7 +57,8 @@ private:
 
 struct DataOptions;
 
-/// The training and the test split of a job. To add a format: one file in core/data/ and one line in load_data.
+/// The training and the test split of a job. To add a format: one file in core/data/, its declaration in
+/// core/data/detail/readers.hpp, its row in the table of load.cpp and its line in CMake.
 struct DataSplits {
     Dataset train;
     Dataset test;
@@ -64,5 +66,6 @@ struct DataSplits {
 
 /// Throws InputError that names the file and what was expected: missing, truncated, wrong magic, label out of range.
 DataSplits load_data(const DataOptions& options, std::uint32_t seed);
+std::vector<Choice> data_format_choices();
 
 }  // namespace dither

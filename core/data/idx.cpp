@@ -1,4 +1,4 @@
-#include "core/data/readers.hpp"
+#include "core/data/detail/readers.hpp"
 #include "core/error.hpp"
 
 #include <zlib.h>
@@ -167,7 +167,7 @@ Dataset to_dataset(Split split, int classes, const Normalization& normalization)
 
 }  // namespace
 
-DataSplits load_idx(const DataOptions& options) {
+DataSplits load_idx(const DataOptions& options, std::uint32_t /*seed*/) {
     Split train = read_split(options.path, "train");
     Split test = read_split(options.path, "t10k");
     if (test.images.sample != train.images.sample)

@@ -1,17 +1,29 @@
-#include "core/data/readers.hpp"
+#include "core/data/detail/readers.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 namespace dither {
 
+namespace {
+
+using Reader = DataSplits (*)(const DataOptions&, std::uint32_t seed);
+
+constexpr std::array kFormats{
+    ChoiceRow<Reader>{"idx", "MNIST's four files, in the folder data.path", detail::load_idx},
+    ChoiceRow<Reader>{"csv", "a table of numbers, the file data.path", detail::load_csv},
+};
+
+}  // namespace
+
+std::vector<Choice> data_format_choices() {
+    return choices_of(kFormats);
+}
+
 DataSplits load_data(const DataOptions& options, std::uint32_t seed) {
-    if (options.format == "idx")
-        return detail::load_idx(options);
-    if (options.format == "csv")
-        return detail::load_csv(options, seed);
-    throw InputError(fmt::format("data.format: expected \"idx\" or \"csv\", found \"{}\"", options.format));
+    return choose(kFormats, "data.format", options.format)(options, seed);
 }
 
 namespace detail {

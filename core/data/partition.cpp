@@ -5,8 +5,10 @@
 #include "core/rng.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
+#include <queue>
 #include <utility>
 
 namespace dither {
@@ -25,10 +27,20 @@ Partition join(std::vector<Indices> parts) {
     return partition;
 }
 
-std::vector<Indices> deal_equally(std::uint32_t clients, std::size_t samples, Stream& stream) {
+/// What is dealt, and to how many.
+struct Deal {
+    std::uint32_t clients = 0;
+    std::size_t samples = 0;
+    std::span<const std::int32_t> labels;
+    int classes = 0;
+};
+
+std::vector<Indices> deal_equally(const PartitionOptions&, const Deal& deal, Stream& stream) {
+    const std::size_t samples = deal.samples;
     Indices order(samples);
     std::iota(order.begin(), order.end(), 0U);
     stream.shuffle(order);
+    const std::size_t clients = deal.clients;
     std::vector<Indices> parts(clients);
     for (std::size_t k = 0; k < clients; ++k)
         parts[k].assign(order.begin() + static_cast<std::ptrdiff_t>(samples * k / clients),
@@ -81,20 +93,52 @@ void deal_class(Indices& members, double alpha, std::vector<Indices>& parts, Str
     }
 }
 
-std::vector<Indices> deal_classes(double alpha, std::uint32_t clients, std::span<const std::int32_t> labels,
-                                  int classes, Stream& stream) {
+/// Each client that drew nothing takes a sample from the one that has most, the lowest of several: a client without
+/// samples has nothing to train on. There are at least as many samples as clients, so the giver keeps some.
+void fill_empty(std::vector<Indices>& parts) {
+    std::priority_queue<std::pair<std::size_t, std::size_t>> largest;  // size, and the complement of the client
+    for (std::size_t k = 0; k < parts.size(); ++k)
+        largest.emplace(parts[k].size(), ~k);
+    for (Indices& part : parts) {
+        if (!part.empty())
+            continue;
+        const auto [size, client] = largest.top();
+        largest.pop();
+        largest.emplace(size - 1, client);
+        part.push_back(parts[~client].back());
+        parts[~client].pop_back();
+    }
+}
+
+std::vector<Indices> deal_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+    const std::span<const std::int32_t> labels = deal.labels;
+    const int classes = deal.classes;
+    if (labels.empty())
+        throw InputError("federation.partition.kind = \"dirichlet\" needs data with labels");
     std::vector<Indices> members(static_cast<std::size_t>(classes));
     for (std::size_t i = 0; i < labels.size(); ++i) {
         require(labels[i] >= 0 && labels[i] < classes, "label {} of sample {} is not below {}", labels[i], i, classes);
         members[static_cast<std::size_t>(labels[i])].push_back(static_cast<std::uint32_t>(i));
     }
-    std::vector<Indices> parts(clients);
+    std::vector<Indices> parts(deal.clients);
     for (Indices& of_class : members)
-        deal_class(of_class, alpha, parts, stream);
+        deal_class(of_class, options.alpha, parts, stream);
+    fill_empty(parts);
     return parts;
 }
 
+using Dealer = std::vector<Indices> (*)(const PartitionOptions&, const Deal&, Stream&);
+
+constexpr std::array kPartitions{
+    ChoiceRow<Dealer>{"iid", "a random permutation cut into equal parts", deal_equally},
+    ChoiceRow<Dealer>{"dirichlet", "each class by shares drawn from Dirichlet(alpha)", deal_classes},
+};
+
 }  // namespace
+
+std::vector<Choice> partition_choices() {
+    return choices_of(kPartitions);
+}
 
 std::span<const std::uint32_t> Partition::of(std::uint32_t client) const {
     require(client < clients(), "client {} of a partition among {}", client, clients());
@@ -109,14 +153,8 @@ Partition make_partition(const PartitionOptions& options, std::uint32_t clients,
         throw InputError(
             fmt::format("federation.clients = {} is larger than the training set of {} samples", clients, samples));
     Stream stream({.seed = seed, .purpose = Purpose::partition});
-    if (options.kind == "iid")
-        return join(deal_equally(clients, samples, stream));
-    if (options.kind == "dirichlet" && labels.empty())
-        throw InputError("federation.partition.kind = \"dirichlet\" needs data with labels");
-    if (options.kind == "dirichlet")
-        return join(deal_classes(options.alpha, clients, labels, classes, stream));
-    throw InputError(
-        fmt::format("federation.partition.kind: expected \"iid\" or \"dirichlet\", found \"{}\"", options.kind));
+    const auto deal = choose(kPartitions, "federation.partition.kind", options.kind);
+    return join(deal(options, {clients, samples, labels, classes}, stream));
 }
 
 }  // namespace dither

@@ -1,6 +1,8 @@
 // How a training set is dealt to clients.
 #pragma once
 
+#include "core/choice.hpp"
+
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -9,7 +11,7 @@ namespace dither {
 
 struct PartitionOptions;
 
-/// indices[offsets[k] .. offsets[k + 1]] are client k's samples, ascending. Some clients may have none.
+/// indices[offsets[k] .. offsets[k + 1]] are client k's samples, ascending. Every client has at least one.
 struct Partition {
     std::vector<std::uint32_t> indices;
     std::vector<std::size_t> offsets;
@@ -20,10 +22,13 @@ struct Partition {
 
 /// iid: a random permutation cut into equal parts.
 /// dirichlet: each class is dealt to the clients by proportions drawn from Dirichlet(alpha) (Yurochkin et al.,
-/// "Bayesian nonparametric federated learning of neural networks", ICML 2019). A pure function of its arguments, so
+/// "Bayesian nonparametric federated learning of neural networks", ICML 2019); a client that drew nothing
+/// takes one sample from the client that has most, the lowest of several. A pure function of its arguments, so
 /// every rank computes the same one. `samples` is the size of the training set; `labels` may be empty for iid. Throws
-/// InputError on more clients than samples or on dirichlet without labels.
+/// InputError on another kind, on more clients than samples or on dirichlet without labels. To add a kind: its function
+/// and its row in the table of partition.cpp.
 Partition make_partition(const PartitionOptions& options, std::uint32_t clients, std::size_t samples,
                          std::span<const std::int32_t> labels, int classes, std::uint32_t seed);
+std::vector<Choice> partition_choices();
 
 }  // namespace dither

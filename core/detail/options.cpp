@@ -73,13 +73,6 @@ bool are_levels(std::span<const int> bits) {
     return ascending && bits.back() == 32 && (bits.size() == 1 || bits[bits.size() - 2] <= 16);
 }
 
-std::string join_quoted(Choices names) {
-    std::vector<std::string> texts;
-    for (const std::string_view name : names)
-        texts.push_back(quoted(name));
-    return fmt::format("{}", fmt::join(texts, ", "));
-}
-
 std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
     std::iota(row.begin(), row.end(), std::size_t{0});
@@ -149,23 +142,23 @@ void OptionList::flag(std::string key, bool& member, std::string meaning) {
          }});
 }
 
-void OptionList::choice(std::string key, std::string& member, std::vector<std::string_view> names,
-                        std::string meaning) {
+void OptionList::choice(std::string key, std::string& member, std::vector<Choice> choices, std::string meaning) {
     choice(
         std::move(key), [&member] { return std::string_view(member); }, [&member](std::string_view s) { member = s; },
-        names, std::move(meaning));
+        std::move(choices), std::move(meaning));
 }
 
 void OptionList::choice(std::string key, std::function<std::string_view()> get,
-                        std::function<void(std::string_view)> set, Choices names, std::string meaning) {
-    add({std::move(key), "one of " + join_quoted(names), std::move(meaning), [get] { return quoted(get()); },
-         [set, names = std::vector(names.begin(), names.end())](const toml::node& node) {
-             const auto* value = node.as_string();
-             if (value == nullptr || std::find(names.begin(), names.end(), value->get()) == names.end())
-                 return false;
-             set(value->get());
-             return true;
-         }});
+                        std::function<void(std::string_view)> set, std::vector<Choice> choices, std::string meaning) {
+    const auto assign = [set, choices](const toml::node& node) {
+        const auto* value = node.as_string();
+        if (value == nullptr || std::ranges::find(choices, value->get(), &Choice::name) == choices.end())
+            return false;
+        set(value->get());
+        return true;
+    };
+    add({std::move(key), expected_text(choices), std::move(meaning), [get] { return quoted(get()); }, assign,
+         std::move(choices)});
 }
 
 void OptionList::number(std::string key, double& member, Interval range, std::string meaning) {

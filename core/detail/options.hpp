@@ -2,6 +2,8 @@
 // member that it stands for.
 #pragma once
 
+#include "core/choice.hpp"
+
 #include <toml++/toml.h>
 
 #include <algorithm>
@@ -18,14 +20,13 @@
 
 namespace dither::detail {
 
-using Choices = std::span<const std::string_view>;
-
 struct Option {
     std::string key;       ///< dotted: "federation.partition.alpha"
     std::string expected;  ///< "an integer, 1 .. 65535"
     std::string meaning;
     std::function<std::string()> text;              ///< the member's value as TOML
     std::function<bool(const toml::node&)> assign;  ///< false if the node is not what is expected
+    std::vector<Choice> choices;                    ///< of an option that takes one of several words
     std::string where = "default";                  ///< what set the value
 };
 
@@ -48,10 +49,10 @@ class OptionList {
 public:
     void text(std::string key, std::string& member, std::string meaning);
     void flag(std::string key, bool& member, std::string meaning);
-    void choice(std::string key, std::string& member, std::vector<std::string_view> names, std::string meaning);
-    /// A choice that is not kept as a string; `set` is given one of `names`.
+    void choice(std::string key, std::string& member, std::vector<Choice> choices, std::string meaning);
+    /// A choice that is not kept as a string; `set` is given the name of one of them.
     void choice(std::string key, std::function<std::string_view()> get, std::function<void(std::string_view)> set,
-                Choices names, std::string meaning);
+                std::vector<Choice> choices, std::string meaning);
     void number(std::string key, double& member, Interval range, std::string meaning);
     /// Written with a unit: "500ms", "60s", "10min", "2h".
     void duration(std::string key, std::chrono::milliseconds& member, std::string meaning);

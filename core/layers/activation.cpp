@@ -1,7 +1,7 @@
 #include "core/layers/activation.hpp"
 
-#include "core/detail/simd.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 
 namespace dither {
 namespace {

@@ -1,6 +1,7 @@
 // The layers of a network: forward and backward on whole batches, in planned buffers.
 //
-// To add a layer: one file in core/layers/ that implements Layer, and one line in the model factory.
+// To add a layer: one file in core/layers/ that implements Layer, with a header that declares its maker, its method in
+// core/model/detail/chain.hpp and its line in CMake.
 #pragma once
 
 #include "core/noise/noise.hpp"

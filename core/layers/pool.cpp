@@ -1,7 +1,7 @@
 #include "core/layers/pool.hpp"
 
-#include "core/detail/simd.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 
 #include <array>
 

@@ -1,8 +1,8 @@
 #include "core/layers/weighted.hpp"
 
 #include "core/config.hpp"
-#include "core/detail/simd.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -8,11 +8,12 @@
 
 namespace dither {
 
-Score evaluate(Model& model, const Loss& loss, const Dataset& data, const PrecisionPlan* plan) {
+Score evaluate(Model& model, const Loss& loss, const Dataset& data, const PrecisionPlan* plan, const StreamKey& key) {
     const auto max_batch = static_cast<std::size_t>(model.max_batch());
     std::vector<std::uint32_t> indices;
     Batch batch;
-    Pass pass{.plan = plan};
+    Pass pass{.plan = plan, .key = key.with(Purpose::evaluation)};
+    pass.key.step = 0;
     Score total;
     for (std::size_t begin = 0; begin < data.size(); begin += max_batch, ++pass.key.step) {
         indices.resize(std::min(max_batch, data.size() - begin));

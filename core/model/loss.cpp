@@ -1,84 +1,17 @@
 #include "core/model/loss.hpp"
 
-#include "core/error.hpp"
+#include "core/model/detail/losses.hpp"
 
-#include <algorithm>
-#include <cmath>
-#include <string>
+#include <array>
 
 namespace dither {
 namespace {
 
-/// -log softmax(z)[label] = log(sum_k e^(z_k - m)) - (z_label - m) with m = max z, so that no exponential overflows;
-/// its gradient is softmax(z) - onehot(label).
-class CrossEntropy final : public Loss {
-public:
-    Score evaluate(const Tensor& output, const Targets& targets, Tensor* gradient) const override {
-        const std::int64_t batch = output.shape()[0];
-        require(targets.labels.size() == static_cast<std::size_t>(batch), "cross_entropy: {} labels for {} samples",
-                targets.labels.size(), batch);
-        if (gradient != nullptr)
-            gradient->resize(output.shape());
-        Score score{.samples = static_cast<std::uint64_t>(batch)};
-        for (std::int64_t i = 0; i < batch; ++i) {
-            const std::span<const float> z = output.item(i);
-            const std::int32_t label = targets.labels[static_cast<std::size_t>(i)];
-            require(label >= 0 && static_cast<std::size_t>(label) < z.size(), "cross_entropy: label {} of {} classes",
-                    label, z.size());
-            const auto top = std::ranges::max_element(z);
-            const double total = sum_of_exponentials(z, *top);
-            score.loss += std::log(total) - (z[label] - *top);
-            score.correct += top - z.begin() == label;
-            if (gradient != nullptr)
-                write_gradient(z, *top, total, label, batch, gradient->item(i));
-        }
-        return score;
-    }
+using Maker = std::unique_ptr<Loss> (*)();
 
-private:
-    static double sum_of_exponentials(std::span<const float> z, float top) {
-        double sum = 0;
-        for (const float value : z)
-            sum += std::exp(value - top);
-        return sum;
-    }
-
-    static void write_gradient(std::span<const float> z, float top, double total, std::int32_t label,
-                               std::int64_t batch, std::span<float> gradient) {
-        const double scale = 1 / (total * static_cast<double>(batch));
-        for (std::size_t k = 0; k < z.size(); ++k)
-            gradient[k] = static_cast<float>(std::exp(z[k] - top) * scale);
-        gradient[label] -= 1 / static_cast<float>(batch);
-    }
-};
-
-/// mean_k (z_k - t_k)^2; its gradient is 2 (z_k - t_k) / outputs.
-class MeanSquaredError final : public Loss {
-public:
-    Score evaluate(const Tensor& output, const Targets& targets, Tensor* gradient) const override {
-        require(targets.values.shape() == output.shape(), "mse: {} targets for {} outputs", targets.values.count(),
-                output.count());
-        const std::span<const float> z = output.values();
-        const std::span<const float> t = targets.values.values();
-        const double outputs = static_cast<double>(output.count()) / static_cast<double>(output.shape()[0]);
-        double squares = 0;
-        for (std::size_t i = 0; i < z.size(); ++i) {
-            const double difference = static_cast<double>(z[i]) - t[i];
-            squares += difference * difference;
-        }
-        if (gradient != nullptr)
-            write_gradient(z, t, output.shape(), *gradient);
-        return {.loss = squares / outputs, .samples = static_cast<std::uint64_t>(output.shape()[0])};
-    }
-
-private:
-    static void write_gradient(std::span<const float> z, std::span<const float> t, const Shape& shape,
-                               Tensor& gradient) {
-        gradient.resize(shape);
-        const float scale = 2 / static_cast<float>(shape.count());
-        for (std::size_t i = 0; i < z.size(); ++i)
-            gradient.values()[i] = scale * (z[i] - t[i]);
-    }
+constexpr std::array kLosses{
+    ChoiceRow<Maker>{"cross_entropy", "for labels", make_cross_entropy},
+    ChoiceRow<Maker>{"mse", "the mean squared error, for regression", make_mse},
 };
 
 }  // namespace
@@ -90,12 +23,12 @@ Score& Score::operator+=(const Score& other) {
     return *this;
 }
 
+std::vector<Choice> loss_choices() {
+    return choices_of(kLosses);
+}
+
 std::unique_ptr<Loss> make_loss(std::string_view name) {
-    if (name == "cross_entropy")
-        return std::make_unique<CrossEntropy>();
-    if (name == "mse")
-        return std::make_unique<MeanSquaredError>();
-    throw InputError(fmt::format(R"(train.loss: expected "cross_entropy" or "mse", got "{}")", name));
+    return choose(kLosses, "train.loss", name)();
 }
 
 }  // namespace dither

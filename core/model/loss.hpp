@@ -1,6 +1,7 @@
 // Losses: the mean over the batch, and its gradient with respect to the network's output.
 #pragma once
 
+#include "core/choice.hpp"
 #include "core/data/dataset.hpp"
 #include "core/tensor.hpp"
 
@@ -30,7 +31,9 @@ public:
 };
 
 /// "cross_entropy": -log softmax(output)[label]. "mse": mean over the outputs of (output - target)^2.
-/// Throws InputError on another name.
+/// Throws InputError on another name. To add one: one file in core/model/losses/, its declaration in
+/// core/model/detail/losses.hpp, its row in the table of loss.cpp and its line in CMake.
 std::unique_ptr<Loss> make_loss(std::string_view name);
+std::vector<Choice> loss_choices();
 
 }  // namespace dither

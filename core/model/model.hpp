@@ -64,8 +64,11 @@ private:
 
 /// The models of the job file. linear: one linear layer. mlp: hidden layers with ReLU ([model] hidden). cnn2: conv 16
 /// and 32 of 3x3 (padding 1), each with ReLU and 2x2 max pool, then linear 128, ReLU, linear. Throws InputError on an
-/// unknown name or an input that the model cannot take. To add one: one file in core/model/ and one line here.
+/// unknown name or an input that the model cannot take. To add one: one file in
+/// core/model/zoo/, its declaration in core/model/detail/chain.hpp, its row in the table of zoo.cpp and its line in
+/// CMake.
 std::unique_ptr<Model> make_model(const ModelOptions& options, const QuantizeOptions& quantize, const ModelInput& input,
                                   const Backend& backend);
+std::vector<Choice> model_choices();
 
 }  // namespace dither

@@ -1,4 +1,5 @@
-#include "core/noise/gaussian.hpp"
+// Additive white noise: out = w + sigma * N(0, 1).
+#include "core/noise/detail/kinds.hpp"
 
 #include "core/error.hpp"
 
@@ -9,6 +10,8 @@
 namespace dither {
 namespace {
 
+/// "T0-QAT", 2025, section 0.5.1.
+constexpr double kXi = 4.0 / 3.0 * 1e-4;
 /// Samples drawn at once: a whole number of stream blocks, so that the chunks do not show.
 constexpr std::size_t kChunk = 1024;
 
@@ -32,11 +35,19 @@ private:
     float sigma_;
 };
 
-}  // namespace
-
-std::unique_ptr<Noise> make_gaussian(double sigma) {
+std::unique_ptr<Noise> make(double sigma) {
     require(std::isfinite(sigma) && sigma >= 0, "noise of standard deviation {}", sigma);
     return std::make_unique<Gaussian>(sigma);
+}
+
+}  // namespace
+
+std::unique_ptr<Noise> make_gaussian(const NoiseOptions& options) {
+    return make(options.sigma);
+}
+
+std::unique_ptr<Noise> make_xi(const NoiseOptions& options) {
+    return make(kXi * options.xi_scaling);
 }
 
 }  // namespace dither

@@ -1,24 +1,32 @@
 #include "core/noise/noise.hpp"
 
-#include "core/config.hpp"
-#include "core/error.hpp"
-#include "core/noise/gaussian.hpp"
+#include "core/noise/detail/kinds.hpp"
+
+#include <array>
 
 namespace dither {
 namespace {
 
-constexpr double kXi = 4.0 / 3.0 * 1e-4;
+using Maker = std::unique_ptr<Noise> (*)(const NoiseOptions&);
+
+std::unique_ptr<Noise> make_none(const NoiseOptions&) {
+    return nullptr;
+}
+
+constexpr std::array kKinds{
+    ChoiceRow<Maker>{"none", "the weights as they are", make_none},
+    ChoiceRow<Maker>{"gaussian", "normal, of standard deviation noise.sigma", make_gaussian},
+    ChoiceRow<Maker>{"xi", "normal, of standard deviation 4/3 * 1e-4 * noise.xi_scaling", make_xi},
+};
 
 }  // namespace
 
+std::vector<Choice> noise_choices() {
+    return choices_of(kKinds);
+}
+
 std::unique_ptr<Noise> make_noise(const NoiseOptions& options) {
-    if (options.kind == "none")
-        return nullptr;
-    if (options.kind == "gaussian")
-        return make_gaussian(options.sigma);
-    if (options.kind == "xi")
-        return make_gaussian(kXi * options.xi_scaling);
-    throw InputError(fmt::format("noise.kind = \"{}\": expected none, gaussian or xi", options.kind));
+    return choose(kKinds, "noise.kind", options.kind)(options);
 }
 
 }  // namespace dither

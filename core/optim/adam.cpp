@@ -2,9 +2,9 @@
 // m^ = m / (1 - beta1^t), v^ = v / (1 - beta2^t)        Kingma, Ba, "Adam", ICLR 2015, algorithm 1.
 //
 // The state holds sqrt(v) in place of v: it spans half the decades, so that few bits reach small values too.
-#include "core/optim/block_rounder.hpp"
-#include "core/optim/kernels.hpp"
-#include "core/optim/optimizers.hpp"
+#include "core/optim/detail/block_rounder.hpp"
+#include "core/optim/detail/kernels.hpp"
+#include "core/optim/detail/optimizers.hpp"
 
 #include <algorithm>
 #include <cmath>

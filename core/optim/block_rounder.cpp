@@ -1,8 +1,8 @@
-#include "core/optim/block_rounder.hpp"
+#include "core/optim/detail/block_rounder.hpp"
 
 #include "core/error.hpp"
-#include "core/optim/kernels.hpp"
-#include "core/quantize/kernels.hpp"
+#include "core/optim/detail/kernels.hpp"
+#include "core/quantize/detail/kernels.hpp"
 #include "core/quantize/quantizer.hpp"
 
 namespace dither {

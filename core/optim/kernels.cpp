@@ -1,6 +1,6 @@
-#include "core/optim/kernels.hpp"
+#include "core/optim/detail/kernels.hpp"
 
-#include "core/detail/simd.hpp"
+#include "core/simd.hpp"
 
 #include <cmath>
 

@@ -1,9 +1,21 @@
 #include "core/optim/optimizer.hpp"
 
 #include "core/error.hpp"
-#include "core/optim/optimizers.hpp"
+#include "core/optim/detail/optimizers.hpp"
+
+#include <array>
 
 namespace dither {
+namespace {
+
+using Maker = std::unique_ptr<Optimizer> (*)(const OptimizerOptions&, const Schema&);
+
+constexpr std::array kOptimizers{
+    ChoiceRow<Maker>{"sgd", "with momentum", make_sgd},
+    ChoiceRow<Maker>{"adam", "with bias correction", make_adam},
+};
+
+}  // namespace
 
 void check_step(const Schema& schema, std::span<const float> parameters, std::span<const float> gradients,
                 const PrecisionPlan* plan) {
@@ -18,12 +30,12 @@ int state_bits(const PrecisionPlan* plan, std::size_t index) {
     return plan == nullptr ? kFullBits : plan->layers[index].optimizer;
 }
 
+std::vector<Choice> optimizer_choices() {
+    return choices_of(kOptimizers);
+}
+
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Schema& schema) {
-    if (options.kind == "sgd")
-        return make_sgd(options, schema);
-    if (options.kind == "adam")
-        return make_adam(options, schema);
-    throw InputError(fmt::format("train.optimizer.kind = \"{}\": expected sgd or adam", options.kind));
+    return choose(kOptimizers, "train.optimizer.kind", options.kind)(options, schema);
 }
 
 }  // namespace dither

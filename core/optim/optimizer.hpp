@@ -1,8 +1,10 @@
 // Optimizers over flat parameter vectors, with state that may be kept in few bits.
 //
-// To add one: one file in core/optim/ and one line in make_optimizer.
+// To add one: one file in core/optim/, its declaration in core/optim/detail/optimizers.hpp, its row in the table of
+// optimizer.cpp and its line in CMake.
 #pragma once
 
+#include "core/choice.hpp"
 #include "core/model/schema.hpp"
 #include "core/precision/plan.hpp"
 #include "core/rng.hpp"
@@ -34,5 +36,6 @@ public:
 /// adam: m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + epsilon) (Kingma and Ba 2015, algorithm 1).
 /// weight_decay adds weight_decay * w to g. Throws InputError on an unknown kind.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Schema& schema);
+std::vector<Choice> optimizer_choices();
 
 }  // namespace dither

@@ -1,9 +1,9 @@
 // v <- momentum * v + g      w <- w - lr * v, with nesterov w <- w - lr * (g + momentum * v)
 // Sutskever, Martens, Dahl, Hinton, "On the importance of initialization and momentum in deep learning", ICML 2013, in
 // the form of torch.optim.SGD: the rate scales the step, not the buffer.
-#include "core/optim/block_rounder.hpp"
-#include "core/optim/kernels.hpp"
-#include "core/optim/optimizers.hpp"
+#include "core/optim/detail/block_rounder.hpp"
+#include "core/optim/detail/kernels.hpp"
+#include "core/optim/detail/optimizers.hpp"
 
 #include <algorithm>
 

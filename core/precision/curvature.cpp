@@ -1,6 +1,7 @@
 #include "core/precision/curvature.hpp"
 
 #include "core/error.hpp"
+#include "core/vector_math.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -15,10 +16,7 @@ constexpr int kOperatorIterations = 40;
 
 template <typename Values>
 double norm_of(const Values& values) {
-    double squares = 0;
-    for (const double value : values)
-        squares += value * value;
-    return std::sqrt(squares);
+    return std::sqrt(squared_norm(values));
 }
 
 /// Puts a layer's parameters back, whatever happens.
@@ -39,6 +37,11 @@ private:
 void move_to(std::span<float> parameters, std::span<const float> origin, std::span<const float> v, double step) {
     for (std::size_t i = 0; i < parameters.size(); ++i)
         parameters[i] = static_cast<float>(static_cast<double>(origin[i]) + step * static_cast<double>(v[i]));
+}
+
+/// Remembers the branches at the parameters as they are; every pass of a difference holds them.
+void record_branches(Model& model, const Batch& batch) {
+    model.forward(batch.inputs, Pass{.branches = Branches::record});
 }
 
 void fill_gradients(Model& model, const Loss& loss, const Batch& batch, Tensor& output_gradient) {
@@ -108,6 +111,12 @@ float operator_norm(const LayerSpec& layer, std::span<const float> parameters, S
 
 void CurvatureProbe::hessian_product(Model& model, const Loss& loss, const Batch& batch, std::size_t index,
                                      std::span<const float> v, std::span<float> product) {
+    record_branches(model, batch);
+    difference(model, loss, batch, index, v, product);
+}
+
+void CurvatureProbe::difference(Model& model, const Loss& loss, const Batch& batch, std::size_t index,
+                                std::span<const float> v, std::span<float> product) {
     const std::span<float> parameters = model.schema().slice(model.parameters(), index);
     const std::span<const float> gradients = model.schema().slice(model.gradients(), index);
     require(v.size() == parameters.size() && product.size() == v.size(),
@@ -116,7 +125,6 @@ void CurvatureProbe::hessian_product(Model& model, const Loss& loss, const Batch
     require(std::isfinite(length) && length > 0, "a Hessian product with a vector of norm {}", length);
     const double step = kStep * (1 + norm_of(parameters)) / length;
 
-    model.forward(batch.inputs, Pass{.branches = Branches::record});
     const Restore restore(parameters, saved_);
     move_to(parameters, saved_, v, step);
     fill_gradients(model, loss, batch, output_gradient_);
@@ -137,7 +145,7 @@ void CurvatureProbe::measure_layer(Model& model, const Loss& loss, const Batch& 
     const int iterations = probe == Probe::curvature_norm ? kPowerIterations : 1;
     double stretch = 0;
     for (int k = 0; k < iterations; ++k) {
-        hessian_product(model, loss, batch, index, direction_, product_);
+        difference(model, loss, batch, index, direction_, product_);
         const double length = norm_of(product_);
         stretch = length / norm_of(direction_);
         if (k == 0)
@@ -158,6 +166,7 @@ void CurvatureProbe::measure(Model& model, const Loss& loss, const Batch& batch,
             schema.layer_count());
     if (probe == Probe::none)
         return;
+    record_branches(model, batch);
     for (std::size_t i = 0; i < schema.layer_count(); ++i) {
         Stream stream(key.with(Purpose::curvature_probe, static_cast<std::uint32_t>(i)));
         measure_layer(model, loss, batch, i, probe, stream, statistics[i]);

@@ -22,7 +22,8 @@ namespace dither {
 
 /// Measures what `probe` asks for on `batch` and writes it into `statistics` (one entry a layer); curvature_norm gives
 /// curvature too, from its first iteration. Leaves the model's parameters as they were, bit for bit, and overwrites its
-/// gradients. Costs 2 gradients a layer for curvature and 2 * kPowerIterations for curvature_norm. `key` carries client
+/// gradients. Costs one forward pass and 2 gradients a layer for curvature, 2 * kPowerIterations for curvature_norm
+/// (probe_bit_ops counts them). `key` carries client
 /// and round. Plans its memory on first use.
 class CurvatureProbe {
 public:
@@ -36,6 +37,9 @@ public:
                          std::span<const float> v, std::span<float> product);
 
 private:
+    /// H_ii v from the branches recorded last.
+    void difference(Model& model, const Loss& loss, const Batch& batch, std::size_t index, std::span<const float> v,
+                    std::span<float> product);
     void measure_layer(Model& model, const Loss& loss, const Batch& batch, std::size_t index, Probe probe,
                        Stream& stream, LayerStatistics& statistics);
 

@@ -4,6 +4,7 @@
 #include "core/precision/ledger.hpp"
 
 #include "core/error.hpp"
+#include "core/precision/curvature.hpp"
 
 namespace dither {
 
@@ -12,6 +13,7 @@ BitOps& BitOps::operator+=(const BitOps& other) {
     optimizer += other.optimizer;
     training_fp32 += other.training_fp32;
     optimizer_fp32 += other.optimizer_fp32;
+    probe += other.probe;
     return *this;
 }
 
@@ -31,6 +33,17 @@ BitOps count_bit_ops(const Schema& schema, const PrecisionPlan& plan, std::uint6
         total.optimizer_fp32 += kFullBits * update;
     }
     return total;
+}
+
+double probe_bit_ops(const Schema& schema, Probe probe, std::uint64_t batch) {
+    if (probe == Probe::none)
+        return 0;
+    double forward = 0;
+    for (const LayerSpec& layer : schema.layers())
+        forward += 2 * layer.macs * static_cast<double>(batch);
+    const int products = probe == Probe::curvature_norm ? CurvatureProbe::kPowerIterations : 1;
+    const double gradients = 2.0 * products * static_cast<double>(schema.layer_count());
+    return kFullBits * (forward + gradients * 3 * forward);
 }
 
 double mean_bits(const Schema& schema, const PrecisionPlan& plan) {

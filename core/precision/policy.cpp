@@ -1,9 +1,11 @@
 #include "core/precision/policy.hpp"
 
 #include "core/error.hpp"
-#include "core/precision/policies/policies.hpp"
+#include "core/precision/detail/policies.hpp"
+#include "core/vector_math.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -12,6 +14,16 @@ namespace {
 
 /// How much room, in bits, a lower level must leave before the plan goes down to it.
 constexpr double kHysteresisBits = 0.25;
+
+using Maker = std::unique_ptr<Policy> (*)(const PrecisionOptions&, std::size_t layers);
+
+constexpr std::array kPolicies{
+    ChoiceRow<Maker>{"fp32", "32 bits everywhere", make_fp32},
+    ChoiceRow<Maker>{"uniform", "precision.bits in every phase", make_uniform},
+    ChoiceRow<Maker>{"gradient", "bits rise as the gradient falls, all layers alike", make_gradient},
+    ChoiceRow<Maker>{"numgeom", "each layer by its curvature and its gradient's error", make_numgeom},
+    ChoiceRow<Maker>{"numgeom_literal", "the published rule of numerical geometry", make_numgeom_literal},
+};
 
 }  // namespace
 
@@ -56,10 +68,7 @@ double safe_log2(double value) {
 }
 
 double joint_norm(std::span<const double> norms) {
-    double squares = 0;
-    for (const double norm : norms)
-        squares += norm * norm;
-    return std::sqrt(squares);
+    return std::sqrt(squared_norm(norms));
 }
 
 void check_observation(const Observation& observation, const PrecisionPlan& plan, std::size_t layers) {
@@ -78,25 +87,13 @@ void Policy::restore(std::span<const double> state) {
     restore_numbers(state, {});
 }
 
+std::vector<Choice> policy_choices() {
+    return choices_of(kPolicies);
+}
+
 std::unique_ptr<Policy> make_policy(const PrecisionOptions& options, const Schema& schema) {
-    const Levels levels(options.levels);
-    const std::size_t layers = schema.layer_count();
-    if (options.policy == "fp32")
-        return make_constant(kFullBits, layers);
-    if (options.policy == "uniform") {
-        if (!levels.contains(options.bits))
-            throw InputError(fmt::format("precision.bits = {}: expected one of precision.levels [{}]", options.bits,
-                                         fmt::join(levels.bits(), ", ")));
-        return make_constant(options.bits, layers);
-    }
-    if (options.policy == "gradient")
-        return make_gradient(options, layers);
-    if (options.policy == "numgeom")
-        return make_numgeom(options, layers);
-    if (options.policy == "numgeom_literal")
-        return make_numgeom_literal(options, layers);
-    throw InputError(fmt::format(
-        "precision.policy = \"{}\": expected fp32, uniform, gradient, numgeom or numgeom_literal", options.policy));
+    [[maybe_unused]] const Levels levels(options.levels);  // bad ones are refused, whoever uses them
+    return choose(kPolicies, "precision.policy", options.policy)(options, schema.layer_count());
 }
 
 }  // namespace dither

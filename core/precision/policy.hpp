@@ -1,9 +1,11 @@
 // A policy decides the bits of the three local phases (forward, backward, optimizer) of the next round from what the
 // last one showed. Uplink and downlink are the controller's, which knows the codec.
 //
-// To add a policy: one file in core/precision/policies/ and one line in make_policy.
+// To add a policy: one file in core/precision/policies/, its declaration in core/precision/detail/policies.hpp, its row
+// in the table of policy.cpp and its line in CMake.
 #pragma once
 
+#include "core/choice.hpp"
 #include "core/model/schema.hpp"
 #include "core/precision/plan.hpp"
 #include "core/precision/statistics.hpp"
@@ -58,5 +60,6 @@ public:
 
 /// Throws InputError on an unknown policy or on bits outside the levels.
 std::unique_ptr<Policy> make_policy(const PrecisionOptions& options, const Schema& schema);
+std::vector<Choice> policy_choices();
 
 }  // namespace dither

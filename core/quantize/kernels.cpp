@@ -2,9 +2,9 @@
 // and instantiated in functions that are compiled for each instruction set. Only IEEE operations whose result does not
 // depend on the vector width are used, so that all clones give the same bits. Reductions run in a fixed number of
 // lanes, because the compiler may not reorder them.
-#include "core/quantize/kernels.hpp"
+#include "core/quantize/detail/kernels.hpp"
 
-#include "core/detail/simd.hpp"
+#include "core/simd.hpp"
 
 #include <array>
 #include <bit>
@@ -131,14 +131,6 @@ bool widen(const float* x, std::size_t n, float* low, float* high) {
         high[i] = higher(x[i], high[i]);
         bad |= not_finite(x[i]);
     }
-    return bad == 0;
-}
-
-DITHER_CLONES
-bool all_finite(const float* x, std::size_t n) {
-    std::uint32_t bad = 0;
-    for (std::size_t i = 0; i < n; ++i)
-        bad |= not_finite(x[i]);
     return bad == 0;
 }
 

@@ -2,7 +2,8 @@
 
 #include "core/error.hpp"
 #include "core/precision/plan.hpp"
-#include "core/quantize/kernels.hpp"
+#include "core/quantize/detail/kernels.hpp"
+#include "core/vector_math.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,26 +23,38 @@ constexpr std::size_t kGridArrays = 5;
 constexpr float kRangeMemory = 0.9F;
 
 struct Scheme {
-    std::string_view name;
     Granularity granularity;
     Symmetry symmetry;
+
+    bool operator==(const Scheme&) const = default;
 };
 
 constexpr std::array kSchemes{
-    Scheme{"per_tensor_symmetric", Granularity::per_tensor, Symmetry::symmetric},
-    Scheme{"per_tensor_affine", Granularity::per_tensor, Symmetry::affine},
-    Scheme{"per_channel_symmetric", Granularity::per_channel, Symmetry::symmetric},
-    Scheme{"per_channel_affine", Granularity::per_channel, Symmetry::affine},
-    Scheme{"per_sample_symmetric", Granularity::per_sample, Symmetry::symmetric},
-    Scheme{"per_sample_affine", Granularity::per_sample, Symmetry::affine},
+    ChoiceRow<Scheme>{
+        "per_tensor_symmetric", "one scale, zero in the middle", {Granularity::per_tensor, Symmetry::symmetric}},
+    ChoiceRow<Scheme>{"per_tensor_affine", "one scale and zero point", {Granularity::per_tensor, Symmetry::affine}},
+    ChoiceRow<Scheme>{
+        "per_channel_symmetric", "a scale for each output channel", {Granularity::per_channel, Symmetry::symmetric}},
+    ChoiceRow<Scheme>{"per_channel_affine",
+                      "a scale and zero point for each output channel",
+                      {Granularity::per_channel, Symmetry::affine}},
+    ChoiceRow<Scheme>{
+        "per_sample_symmetric", "a scale for each sample of a batch", {Granularity::per_sample, Symmetry::symmetric}},
+    ChoiceRow<Scheme>{"per_sample_affine",
+                      "a scale and zero point for each sample of a batch",
+                      {Granularity::per_sample, Symmetry::affine}},
 };
 
-constexpr auto kSchemeNames = [] {
-    std::array<std::string_view, kSchemes.size()> names;
-    for (std::size_t i = 0; i < names.size(); ++i)
-        names[i] = kSchemes[i].name;
-    return names;
-}();
+constexpr std::array kRoundings{
+    ChoiceRow<Rounding>{"nearest", "ties to even", Rounding::nearest},
+    ChoiceRow<Rounding>{"stochastic", "up or down by chance, right in the mean", Rounding::stochastic},
+};
+
+constexpr std::array kObservers{
+    ChoiceRow<Observer>{"minmax", "the extremes of the tensor at hand", Observer::minmax},
+    ChoiceRow<Observer>{"moving_average_minmax", "their moving average, 0.9 old and 0.1 new",
+                        Observer::moving_average_minmax},
+};
 
 /// Codes counted from the zero point: q - zero_point.
 struct CodeRange {
@@ -114,25 +127,29 @@ kernels::GridArrays arrays_of(const std::vector<float>& columns, std::size_t off
 }  // namespace
 
 std::string_view scheme_name(const QuantizerOptions& options) {
-    const auto scheme = std::find_if(kSchemes.begin(), kSchemes.end(), [&](const Scheme& candidate) {
-        return candidate.granularity == options.granularity && candidate.symmetry == options.symmetry;
-    });
-    require(scheme != kSchemes.end(), "unknown granularity or symmetry");
-    return scheme->name;
+    const Scheme scheme{options.granularity, options.symmetry};
+    return std::ranges::find(kSchemes, scheme, &ChoiceRow<Scheme>::value)->name;
 }
 
 bool set_scheme(QuantizerOptions& options, std::string_view name) {
-    const auto scheme =
-        std::find_if(kSchemes.begin(), kSchemes.end(), [&](const Scheme& candidate) { return candidate.name == name; });
-    if (scheme == kSchemes.end())
+    const auto row = std::ranges::find(kSchemes, name, &ChoiceRow<Scheme>::name);
+    if (row == kSchemes.end())
         return false;
-    options.granularity = scheme->granularity;
-    options.symmetry = scheme->symmetry;
+    options.granularity = row->value.granularity;
+    options.symmetry = row->value.symmetry;
     return true;
 }
 
-std::span<const std::string_view> scheme_names() {
-    return kSchemeNames;
+std::vector<Choice> scheme_choices() {
+    return choices_of(kSchemes);
+}
+
+std::vector<Choice> rounding_choices() {
+    return choices_of(kRoundings);
+}
+
+std::vector<Choice> observer_choices() {
+    return choices_of(kObservers);
 }
 
 ScaleZero choose_scale(float low, float high, int bits, Symmetry symmetry) {
@@ -194,7 +211,7 @@ void Quantizer::observe(std::span<const float> x, const QuantLayout& layout, boo
     require(!remembers || observed_.empty() || observed_.size() == groups, "{} ranges observed, {} needed",
             observed_.size(), groups);
     if (remembers && !update_range && !observed_.empty()) {
-        if (!kernels::all_finite(x.data(), x.size()))
+        if (!all_finite(x))
             throw_not_finite(x);
         clip_ = observed_;
         return;

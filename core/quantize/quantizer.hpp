@@ -9,6 +9,7 @@
 // Courville 2013).
 #pragma once
 
+#include "core/choice.hpp"
 #include "core/rng.hpp"
 
 #include <cstddef>
@@ -41,8 +42,10 @@ struct QuantizerOptions {
 std::string_view scheme_name(const QuantizerOptions& options);
 /// The inverse; false if the name is unknown.
 bool set_scheme(QuantizerOptions& options, std::string_view scheme);
-/// Every scheme name, for messages and help.
-std::span<const std::string_view> scheme_names();
+std::vector<Choice> scheme_choices();
+/// In the order of the enumerations.
+std::vector<Choice> rounding_choices();
+std::vector<Choice> observer_choices();
 
 struct ScaleZero {
     float scale = 1;

@@ -9,12 +9,16 @@
 #include <thread>
 
 #include "aggregator/server.hpp"
+#include "aggregator/strategy.hpp"
 #include "core/config.hpp"
 #include "core/data/partition.hpp"
 #include "core/error.hpp"
+#include "core/model/evaluate.hpp"
+#include "core/version.hpp"
 #include "examples/simulate/pictures.hpp"
 #include "examples/simulate/progress.hpp"
 #include "node/session.hpp"
+#include "transport/codec.hpp"
 #include "transport/loopback.hpp"
 #ifdef DITHER_WITH_MPI
 #include "transport/mpi.hpp"
@@ -25,14 +29,16 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kBadInput = 2;
-constexpr std::int64_t kEvaluationBatch = 250;
 
 std::atomic<bool> stop_requested{false};
 std::atomic<int> stop_signal{0};
 
+/// The first signal asks for an orderly end; the second one does not wait for it. The last round's checkpoint is on
+/// disk either way.
 void on_signal(int signal) {
     stop_signal = signal;
-    stop_requested = true;
+    if (stop_requested.exchange(true))
+        std::_Exit(128 + signal);
 }
 
 struct Options {
@@ -116,6 +122,9 @@ private:
 void check_before_start(const Job& job, const DataSplits& data, const ModelInput& input, const Backend& backend) {
     const auto model = make_model(job.model, job.quantize, input, backend);
     make_policy(job.precision, model->schema());
+    make_codec(job.codec.uplink, model->schema());
+    make_codec(job.codec.downlink, model->schema());
+    make_strategy(job.federation.strategy, model->schema().parameters());
     make_partition(job.federation.partition, job.federation.clients, data.train.size(), data.train.labels(),
                    data.train.classes(), job.job.seed);
 }
@@ -200,7 +209,9 @@ std::optional<int> parse(int argc, char** argv, Options& options, bool speaks) {
         "checkpoint.");
     bool help_job = false;
     app.add_option("JOB", options.job, "The job file (TOML)")->required();
-    app.add_option("--set", options.overrides, "Override one key of the job: section.key=value")->type_name("K=V");
+    app.add_option("--set", options.overrides, "Override one key of the job: section.key=value")
+        ->type_name("K=V")
+        ->allow_extra_args(false);  // what follows may be the job file
     app.add_option("--out", options.out, "Output folder (overrides output.dir)")->type_name("DIR");
     app.add_flag("--resume", options.resume, "Continue the run in the output folder from its last checkpoint");
     app.add_flag("--quiet", options.quiet, "No progress");
@@ -226,18 +237,17 @@ std::optional<int> parse(int argc, char** argv, Options& options, bool speaks) {
 }
 
 #ifdef DITHER_WITH_MPI
-/// A rank that hosts clients: it hears of everything, signals included, from rank 0.
-int work(MpiSession& session) {
+/// A rank that hosts clients: it hears of everything, signals included, from rank 0. One that fails says so and leaves;
+/// rank 0 gives its clients to the others and decides how the run ends.
+int work(const MpiSession& session) {
     std::signal(SIGINT, SIG_IGN);
     std::signal(SIGTERM, SIG_IGN);
-    const int code = guarded([&] {
+    guarded([&] {
         const auto channel = make_mpi_channel(session);
         run_session(*channel, {.node = fmt::format("rank-{}", session.rank())});
         return 0;
     });
-    if (code != 0)
-        session.abort(code);
-    return code;
+    return 0;
 }
 #endif
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "aggregator/checkpoint.hpp"
 #include "aggregator/sampling.hpp"
 #include "aggregator/server.hpp"
 #include "core/data/partition.hpp"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The house's rules: rooms include each other in one direction only, heavy headers stay out of public ones, every source is
-# registered in CMake, and the top level holds nothing else.
+# The house's rules: rooms include each other in one direction only, heavy headers and private ones stay out of public ones,
+# a room's private headers are its own, every source is registered in CMake, and the top level holds nothing else.
 set -euo pipefail
 fail=0
 complain() { echo "FAILED: $*" >&2; fail=1; }
@@ -19,6 +19,14 @@ may_include examples 'core|transport|node|aggregator|examples'
 heavy=$(find core transport node aggregator -name '*.hpp' -not -path '*/detail/*' -print0 |
     xargs -0 grep -nE '#include <(mpi\.h|boost/asio|cereal|dnnl|toml|nlohmann|openssl)' || true)
 [ -z "$heavy" ] || complain "public headers include heavy ones:"$'\n'"$heavy"
+
+leaks=$(find core transport node aggregator -name '*.hpp' -not -path '*/detail/*' -print0 |
+    xargs -0 grep -nE '#include "[a-z_/]*detail/' || true)
+[ -z "$leaks" ] || complain "public headers include private ones:"$'\n'"$leaks"
+for room in core transport node aggregator examples; do
+    strangers=$(grep -rnE '#include "[a-z_/]*detail/' "$room" --include='*.?pp' | grep -vE "#include \"$room/" || true)
+    [ -z "$strangers" ] || complain "$room includes private headers of other rooms:"$'\n'"$strangers"
+done
 
 while read -r file; do
     room=${file%%/*}

@@ -91,19 +91,19 @@ void exchange(Hub& hub) {
 }
 
 void expect_lost(Hub& hub) {
-    hub.set_limits(FrameLimits{});
+    hub.admit(kLeaving, FrameLimits{});
     hub.send(kLeaving, Stop{.reason = "say too much"});
     const auto lost = std::get<PeerLost>(await(hub));
     expect(lost.peer == kLeaving, "the peer that says too much is lost");
     expect(lost.reason.find("exceeds the limit") != std::string::npos, "the loss has its reason");
     expect(hub.send(kLeaving, Stop{}) == 0, "nothing is sent to a lost peer");
-    hub.set_limits(kLargeEnough);
 }
 
 void aggregate(const MpiSession& session) {
     const auto hub = make_mpi_hub(session, kChunkBytes);
-    hub->set_limits(kLargeEnough);
     expect_joined(*hub);
+    hub->admit(kStaying, kLargeEnough);
+    hub->admit(kLeaving, kLargeEnough);
     exchange(*hub);
     expect_lost(*hub);
     expect_idle(

@@ -1,4 +1,6 @@
-#include "core/precision/policies/policies.hpp"
+// The same bits in forward, backward and optimizer, always.
+#include "core/error.hpp"
+#include "core/precision/detail/policies.hpp"
 
 namespace dither {
 namespace {
@@ -17,8 +19,15 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Policy> make_constant(int bits, std::size_t layers) {
-    return std::make_unique<Constant>(bits, layers);
+std::unique_ptr<Policy> make_fp32(const PrecisionOptions&, std::size_t layers) {
+    return std::make_unique<Constant>(kFullBits, layers);
+}
+
+std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, std::size_t layers) {
+    if (!Levels(options.levels).contains(options.bits))
+        throw InputError(fmt::format("precision.bits = {}: expected one of precision.levels [{}]", options.bits,
+                                     fmt::join(options.levels, ", ")));
+    return std::make_unique<Constant>(options.bits, layers);
 }
 
 }  // namespace dither

@@ -4,7 +4,7 @@
 // as large beside it, which one more bit makes good. The optimizer's state takes p too, but at least 8 bits. The
 // baseline of "End-to-End Quantization-Aware Training via Numerical Geometry", section 4.2, which leaves it
 // unspecified.
-#include "core/precision/policies/policies.hpp"
+#include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>

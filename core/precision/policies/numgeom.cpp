@@ -11,7 +11,7 @@
 // gradient that does not vanish at a minimum of a noisy loss. eps_i is the relative error of the output gradient,
 // rounded stochastically to 4 bits; it averages out over the batch, so that tau may be large. h, s and eps are moving
 // averages over the rounds. Until a layer has been measured it stays at 8 bits.
-#include "core/precision/policies/policies.hpp"
+#include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -32,7 +32,6 @@ struct Known {
     double signal_norm = kNotMeasured;
     double backward_error = kNotMeasured;
 };
-constexpr std::size_t kNumbers = 4;
 
 class NumGeom final : public Policy {
 public:
@@ -64,22 +63,8 @@ public:
         return std::move(editor).changes();
     }
 
-    std::vector<double> state() const override {
-        std::vector<double> numbers;
-        numbers.reserve(kNumbers * known_.size());
-        for (const Known& k : known_)
-            numbers.insert(numbers.end(), {k.curvature, k.theta_norm, k.signal_norm, k.backward_error});
-        return numbers;
-    }
-
-    void restore(std::span<const double> state) override {
-        std::vector<double> numbers(kNumbers * known_.size());
-        restore_numbers(state, numbers);
-        for (std::size_t i = 0; i < known_.size(); ++i) {
-            const double* n = numbers.data() + kNumbers * i;
-            known_[i] = {.curvature = n[0], .theta_norm = n[1], .signal_norm = n[2], .backward_error = n[3]};
-        }
-    }
+    std::vector<double> state() const override { return numbers_of(std::span(known_)); }
+    void restore(std::span<const double> state) override { restore_numbers(state, std::span(known_)); }
 
 private:
     void learn(Known& known, const LayerStatistics& measured) const {
@@ -96,7 +81,7 @@ private:
         const double sensitivity = k.curvature * k.theta_norm;
         // A layer without curvature (its units are dead, say) feels no rounding at all, whatever its gradient.
         const double ratio = sensitivity == 0 ? 0 : sensitivity / k.signal_norm;
-        const double raw = sensitivity == 0 ? levels_.lowest() : safe_log2(ratio) + margin_;
+        const double raw = sensitivity == 0 ? 0 : safe_log2(ratio) + margin_;
         editor.set(layer, Phase::forward, raise_with_hysteresis(levels_, raw, current),
                    fmt::format("h*|theta|/s = {:.3g}*{:.3g}/{:.3g} = {:.3g} -> {:.2f} bits (+{} margin)", k.curvature,
                                k.theta_norm, k.signal_norm, ratio, raw - margin_, margin_));

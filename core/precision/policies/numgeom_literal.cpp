@@ -6,7 +6,7 @@
 // after warm-up rounds at fp32. L_T is the product of the layers' Lipschitz constants, kappa_i the spectral norm of the
 // layer's Hessian block, c the margin. Every quantity is the newest one measured: the rule knows neither averages nor
 // hysteresis. It decides once all of them have been measured.
-#include "core/precision/policies/policies.hpp"
+#include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
@@ -27,7 +27,6 @@ struct Known {
         return is_known(curvature_norm) && is_known(theta_norm) && is_known(grad_norm) && is_known(lipschitz);
     }
 };
-constexpr std::size_t kNumbers = 4;
 
 /// A lower bound on the bits and where it comes from.
 struct Bound {
@@ -58,22 +57,8 @@ public:
         return std::move(editor).changes();
     }
 
-    std::vector<double> state() const override {
-        std::vector<double> numbers;
-        numbers.reserve(kNumbers * known_.size());
-        for (const Known& k : known_)
-            numbers.insert(numbers.end(), {k.curvature_norm, k.theta_norm, k.grad_norm, k.lipschitz});
-        return numbers;
-    }
-
-    void restore(std::span<const double> state) override {
-        std::vector<double> numbers(kNumbers * known_.size());
-        restore_numbers(state, numbers);
-        for (std::size_t i = 0; i < known_.size(); ++i) {
-            const double* n = numbers.data() + kNumbers * i;
-            known_[i] = {.curvature_norm = n[0], .theta_norm = n[1], .grad_norm = n[2], .lipschitz = n[3]};
-        }
-    }
+    std::vector<double> state() const override { return numbers_of(std::span(known_)); }
+    void restore(std::span<const double> state) override { restore_numbers(state, std::span(known_)); }
 
 private:
     static void learn(Known& known, const LayerStatistics& measured) {

@@ -43,10 +43,12 @@ std::vector<Client> draw_clients(const Codec& codec) {
 std::vector<float> mean_of(const Codec& codec, const std::vector<Client>& clients,
                            const std::vector<std::size_t>& order) {
     Accumulator accumulator(small_schema());
+    accumulator.reset(clients.size());
     std::array<std::uint64_t, 2> largest{};
     for (const std::size_t index : order) {
         codec.validate(clients[index].payload, kSteps, largest);
-        accumulator.add(codec, kSteps, clients[index].payload, largest, clients[index].weight);
+        if (accumulator.refusal(largest, clients[index].weight).empty())
+            accumulator.add(codec, kSteps, clients[index].payload, largest, clients[index].weight);
     }
     std::vector<float> mean(small_schema().parameters());
     accumulator.mean(codec, kSteps, mean);
@@ -118,7 +120,24 @@ TEST_SUITE("aggregator/accumulator") {
         CHECK(refusal(std::uint64_t{1} << 63, 1, 2).find("layer fc1") != std::string::npos);  // product wraps to 0
     }
 
-    TEST_CASE("bounds add up over the clients of a round and are forgotten with it") {
+    TEST_CASE("who is accepted, and the mean, are the same for any order even when one client claims all it can") {
+        const auto codec = make_codec({.kind = "grid", .bits = 0}, small_schema());
+        CHECK(rc::check([&] {
+            auto clients = draw_clients(*codec);
+            Client greedy = clients.front();
+            greedy.weight = *rc::gen::element(kMax / 200, kMax / 1000, kMax, std::uint64_t{1} << 50);
+            clients.push_back(greedy);
+            std::vector<std::size_t> order(clients.size());
+            std::iota(order.begin(), order.end(), std::size_t{0});
+            const auto expected = mean_of(*codec, clients, order);
+            std::reverse(order.begin(), order.end());
+            RC_ASSERT(mean_of(*codec, clients, order) == expected);
+            std::rotate(order.begin(), order.begin() + 1, order.end());
+            RC_ASSERT(mean_of(*codec, clients, order) == expected);
+        }));
+    }
+
+    TEST_CASE("every update has an equal share of the range, whatever came before it") {
         const auto codec = make_codec({.kind = "grid", .bits = 0}, small_schema());
         std::vector<float> values(small_schema().parameters(), 0.25F);
         std::vector<std::byte> payload;
@@ -128,15 +147,22 @@ TEST_SUITE("aggregator/accumulator") {
         CHECK(largest == std::array<std::uint64_t, 2>{25, 1});
 
         Accumulator accumulator(small_schema());
-        const std::uint64_t half = kMax / 50;
-        accumulator.add(*codec, kSteps, payload, largest, half);
-        CHECK(accumulator.refusal(largest, half).empty());
-        CHECK_FALSE(accumulator.refusal(largest, half + 1).empty());
-        CHECK_THROWS_AS(accumulator.add(*codec, kSteps, payload, largest, half + 1), PreconditionError);
-        CHECK(accumulator.total_weight() == half);
-        accumulator.reset();
+        accumulator.reset(2);
+        const std::uint64_t most = kMax / 2 / 25;
+        for (int update = 0; update < 2; ++update) {
+            CHECK(accumulator.refusal(largest, most).empty());
+            CHECK_FALSE(accumulator.refusal(largest, most + 1).empty());
+            CHECK_THROWS_AS(accumulator.add(*codec, kSteps, payload, largest, most + 1), PreconditionError);
+            accumulator.add(*codec, kSteps, payload, largest, most);
+        }
+        CHECK(accumulator.total_weight() == 2 * most);
+        CHECK_THROWS_AS(accumulator.add(*codec, kSteps, payload, largest, 1), PreconditionError);
+        std::vector<float> mean(values.size());
+        accumulator.mean(*codec, kSteps, mean);
+        CHECK(mean[0] == doctest::Approx(0.25));
+        accumulator.reset(1);
         CHECK(accumulator.total_weight() == 0);
-        CHECK(accumulator.refusal(largest, half + 1).empty());
+        CHECK(accumulator.refusal(largest, most + 1).empty());
     }
 
     TEST_CASE("there is no mean of nothing") {

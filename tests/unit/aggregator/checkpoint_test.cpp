@@ -25,12 +25,15 @@ Checkpoint sample_checkpoint() {
     checkpoint.model = {1, -2, 3e-20F, 4, 5, -0.0F, 7, 8};
     checkpoint.plan = PrecisionPlan::uniform(2, 8);
     checkpoint.plan.layers[1].uplink = 5;
+    checkpoint.evaluated_plan = PrecisionPlan::uniform(2, 4);
+    checkpoint.abandoned_in_a_row = 2;
     checkpoint.controller = {1.5, -2, 1e300};
     checkpoint.strategy = {0.5F};
     checkpoint.totals.rounds = 7;
     checkpoint.totals.bytes_up = std::uint64_t{1} << 40;
     checkpoint.totals.seconds = 1.25;
     checkpoint.totals.bit_ops.training = 3e12;
+    checkpoint.totals.bit_ops.probe = 5e9;
     checkpoint.totals.final_accuracy = 0.75;
     checkpoint.log_line = R"({"round":7})";
     return checkpoint;
@@ -39,6 +42,16 @@ Checkpoint sample_checkpoint() {
 std::size_t files_in(const std::filesystem::path& folder) {
     return static_cast<std::size_t>(
         std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
+}
+
+/// A file of version 1 around any body.
+std::string sealed(const std::string& body) {
+    std::string bytes("DITHMDL1\x01\0\0\0", 12);
+    for (std::size_t byte = 0; byte < 8; ++byte)
+        bytes.push_back(static_cast<char>(body.size() >> (8 * byte)));
+    bytes += body;
+    const Sha256 digest = sha256(std::string_view(bytes));
+    return bytes.append(reinterpret_cast<const char*>(digest.data()), digest.size());
 }
 
 std::string refusal_of(const std::filesystem::path& file) {
@@ -67,9 +80,9 @@ TEST_SUITE("aggregator/checkpoint") {
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
         const std::string bytes = read_text(file);
-        CHECK(bytes.size() == 514);
+        CHECK(bytes.size() == 574);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
-              "cfed557fe9f79247ab57d7dd6fe0f441c76ce78518feb9a949d77515aa07f438");
+              "4764ee7694e105d56cf86d9d46cf5791a364d4019585cbf65bdbc0c34411de69");
     }
 
     TEST_CASE("saving again replaces the old checkpoint") {
@@ -111,6 +124,25 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK(refusal_of(file).find("has version 9, expected 1") != std::string::npos);
     }
 
+    TEST_CASE("a body that its own hash vouches for is still refused by name where it is no checkpoint") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, sample_checkpoint());
+        const std::string bytes = read_text(file);
+        const std::string body = bytes.substr(20, bytes.size() - 52);
+        write_text(file, sealed(body + "x"));
+        CHECK(refusal_of(file).find("model.dither has a body that goes on after its last field") != std::string::npos);
+        for (std::size_t kept = 0; kept < body.size(); kept += 7) {
+            CAPTURE(kept);
+            write_text(file, sealed(body.substr(0, kept)));
+            CHECK(refusal_of(file).find("model.dither has a body that cannot be read") != std::string::npos);
+        }
+        std::string gap = body;
+        gap[body.find("fc2") + 3] = 6;  // the layer's offset, which must be 5
+        write_text(file, sealed(gap));
+        CHECK(refusal_of(file).find("model.dither has a body that cannot be read") != std::string::npos);
+    }
+
     TEST_CASE("no altered byte goes unnoticed") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
@@ -133,6 +165,9 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         checkpoint = sample_checkpoint();
         checkpoint.plan.layers.pop_back();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = sample_checkpoint();
+        checkpoint.evaluated_plan.layers[0].forward = 17;
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         checkpoint = sample_checkpoint();
         checkpoint.model[2] = std::numeric_limits<float>::quiet_NaN();

@@ -49,6 +49,13 @@ WeightedReport report(std::uint32_t client, std::uint64_t weight, const LayerSta
     return {client, weight, {.samples = weight, .steps = 1, .train_loss = 1, .layers = {statistics}}};
 }
 
+Job probing_job() {
+    Job job = grid_job(0, 0, "numgeom");
+    job.precision.curvature_every = 5;
+    job.precision.curvature_clients = 2;
+    return job;
+}
+
 /// RapidCheck draws integers; this makes a positive float of them.
 float draw_positive() {
     return static_cast<float>(*rc::gen::inRange(1, 1'000'000)) * 1e-3F;
@@ -102,7 +109,7 @@ TEST_SUITE("aggregator/controller: combine") {
             const auto clients = *rc::gen::inRange<std::uint32_t>(2, 8);
             for (std::uint32_t client = 0; client < clients; ++client) {
                 LayerStatistics statistics;
-                for_each_statistic(statistics, [](const char*, float& value) { value = draw_positive(); });
+                for_each_statistic(statistics, [](const char*, float& value, Combine) { value = draw_positive(); });
                 reports.push_back(report(client, *rc::gen::inRange<std::uint64_t>(1, 1000), statistics));
             }
             const auto expected = combine(reports, 1);
@@ -150,16 +157,16 @@ TEST_SUITE("aggregator/controller") {
         CHECK(std::equal(steps.begin(), steps.end(), controller.uplink_steps().begin()));
     }
 
-    TEST_CASE("whatever is reported, steps stay positive and finite and widths stay between 2 and 16") {
+    TEST_CASE("whatever is reported, steps stay a grid's and widths stay between 2 and 16") {
         CHECK(rc::check([] {
             Controller controller(grid_job(*rc::gen::element(0, 2, 8, 16), 0), small_schema());
             controller.start(kModel);
             const float infinity = std::numeric_limits<float>::infinity();
-            const auto any = rc::gen::element(0.0F, -1.0F, 1e-38F, 1e-6F, 0.5F, 1e30F, infinity);
+            const auto any = rc::gen::element(0.0F, -1.0F, 1e-38F, 1e-6F, 0.5F, 1e30F, 1e38F, infinity);
             for (std::uint32_t round = 1; round < 4; ++round) {
                 controller.learn(round, 1.0, std::array{moved(*any, *any), moved(*any, *any)});
                 for (const float step : controller.uplink_steps())
-                    RC_ASSERT(std::isfinite(step) && step > 0);
+                    RC_ASSERT(step > 0 && step <= kLargestGridStep);
                 for (const LayerBits& layer : controller.plan().layers)
                     RC_ASSERT(layer.uplink >= 2 && layer.uplink <= 16);
             }
@@ -188,18 +195,90 @@ TEST_SUITE("aggregator/controller") {
         CHECK(controller.downlink_steps(kModel)[0] == 1);
     }
 
-    TEST_CASE("the policy's probe is asked of the first places of the rounds that are due") {
-        Job job = grid_job(0, 0, "numgeom");
-        job.precision.curvature_every = 5;
-        job.precision.curvature_clients = 2;
-        const Controller controller(job, small_schema());
-        for (const std::uint32_t due : {1U, 6U, 11U}) {
-            CHECK(controller.probe_for(due, 0) == Probe::curvature);
-            CHECK(controller.probe_for(due, 1) == Probe::curvature);
-            CHECK(controller.probe_for(due, 2) == Probe::none);
-            CHECK(controller.probe_for(due + 1, 0) == Probe::none);
+    TEST_CASE("a measurement is asked of as many clients as the job says, and only when it is due") {
+        Controller controller(probing_job(), small_schema());
+        controller.start(kModel);
+        for (std::uint32_t round = 1; round <= 12; ++round) {
+            const auto probes = controller.probes(round, 10);
+            REQUIRE(probes.size() == 10);
+            const bool due = round == 1 || round == 6 || round == 11;
+            CHECK(std::count(probes.begin(), probes.end(), Probe::curvature) == (due ? 2 : 0));
+            controller.learn(round, 1.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
         }
-        CHECK(Controller(grid_job(0, 0, "fp32"), small_schema()).probe_for(1, 0) == Probe::none);
+        const auto few = Controller(probing_job(), small_schema()).probes(1, 1);
+        CHECK(few == std::vector<Probe>{Probe::curvature});
+        CHECK(Controller(grid_job(0, 0, "fp32"), small_schema()).probes(1, 1) == std::vector<Probe>{Probe::none});
+    }
+
+    TEST_CASE("every place of a round may be the one that measures, and the seed decides") {
+        const Controller controller(probing_job(), small_schema());
+        std::vector<int> chosen(10);
+        for (std::uint32_t round = 1; round <= 500; round += 5)
+            for (std::size_t place = 0; place < chosen.size(); ++place)
+                chosen[place] += controller.probes(round, 10)[place] == Probe::curvature ? 1 : 0;
+        for (const int times : chosen)
+            CHECK(times > 0);
+        CHECK(controller.probes(1, 100) == Controller(probing_job(), small_schema()).probes(1, 100));
+        Job other = probing_job();
+        other.job.seed = 99;
+        CHECK(controller.probes(1, 100) != Controller(other, small_schema()).probes(1, 100));
+    }
+
+    TEST_CASE("a measurement that no client brought stays due until a round brings it, across a resume too") {
+        Controller controller(probing_job(), small_schema());
+        controller.start(kModel);
+        LayerStatistics silent = moved(0.7F, 0.1F);
+        silent.curvature = kNotMeasured;
+        const auto asks = [](const Controller& c, std::uint32_t round) { return c.probes(round, 1)[0] != Probe::none; };
+        CHECK(asks(controller, 1));
+        controller.learn(1, 1.0, std::array{silent, silent});
+        Controller resumed(probing_job(), small_schema());
+        resumed.restore(controller.state());
+        CHECK(asks(resumed, 2));
+        resumed.learn(2, 1.0, std::array{silent, silent});
+        CHECK(asks(resumed, 3));  // 2 could as well have been abandoned
+        resumed.learn(3, 1.0, std::array{silent, moved(0.7F, 0.1F)});
+        CHECK_FALSE(asks(resumed, 4));
+        CHECK_FALSE(asks(resumed, 5));
+        CHECK(asks(resumed, 6));
+    }
+
+    TEST_CASE("a policy cannot take back an alarm before five more rounds have committed") {
+        Controller controller(grid_job(0, 0, "numgeom"), small_schema());
+        controller.start(kModel);
+        const std::array statistics{moved(0.7F, 0.1F), moved(1.4F, 0.2F)};
+        for (std::uint32_t round = 1; round <= 3; ++round)
+            controller.learn(round, 1.0, statistics);
+        const PrecisionPlan calm = controller.plan();
+        const int before = calm.layers[0].forward;
+        REQUIRE(before < 16);
+        controller.alarm(4, "NaN");
+        const int floor = controller.plan().layers[0].forward;
+        CHECK(floor > before);
+        for (std::uint32_t round = 5; round < 9; ++round) {
+            const auto changes = controller.learn(round, 1.0, statistics);
+            CHECK(controller.plan().layers[0].forward == floor);
+            CHECK(std::any_of(changes.begin(), changes.end(), [&](const PlanChange& change) {
+                return change.to == floor &&
+                       change.reason == fmt::format("held at {} bits after a divergence in round 4", floor);
+            }));
+        }
+        controller.learn(9, 1.0, statistics);  // the fifth
+        CHECK(controller.plan() == calm);
+    }
+
+    TEST_CASE("a model that is not finite, or beyond every grid, cannot be broadcast") {
+        const Controller grid(grid_job(0, 8), small_schema());
+        const Controller raw(raw_job(), small_schema());
+        std::array<float, 8> model = kModel;
+        CHECK(grid.problem_of(model).empty());
+        model[6] = 3e30F;
+        CHECK(grid.problem_of(model).empty());
+        CHECK(Controller(grid_job(0, 2), small_schema()).problem_of(model).find("layer fc2") == 0);
+        CHECK(raw.problem_of(model).empty());
+        model[6] = std::numeric_limits<float>::infinity();
+        CHECK(grid.problem_of(model) == "layer fc2 is not finite");
+        CHECK(raw.problem_of(model) == "layer fc2 is not finite");
     }
 
     TEST_CASE("an alarm raises every local phase by one level and leaves the wire alone") {
@@ -208,7 +287,7 @@ TEST_SUITE("aggregator/controller") {
         Controller controller(job, small_schema());
         controller.start(kModel);
         const PrecisionPlan before = controller.plan();
-        const auto changes = controller.alarm("client 3: loss is NaN");
+        const auto changes = controller.alarm(1, "client 3: loss is NaN");
         CHECK(changes.size() == 6);
         CHECK(changes[0].from == 8);
         CHECK(changes[0].to == 16);
@@ -220,8 +299,8 @@ TEST_SUITE("aggregator/controller") {
             CHECK(controller.plan().layers[i].uplink == before.layers[i].uplink);
             CHECK(controller.plan().layers[i].downlink == before.layers[i].downlink);
         }
-        CHECK(controller.alarm("again").size() == 6);
-        CHECK(controller.alarm("once more").empty());
+        CHECK(controller.alarm(2, "again").size() == 6);
+        CHECK(controller.alarm(3, "once more").empty());
     }
 
     TEST_CASE("a restored controller decides as the interrupted one would have") {
@@ -231,11 +310,11 @@ TEST_SUITE("aggregator/controller") {
             Controller one(job, small_schema());
             one.start(kModel);
             one.learn(1, 2.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
-            one.alarm("NaN");
+            one.alarm(2, "NaN");
             Controller other(job, small_schema());
             other.restore(one.state());
             CHECK(other.state() == one.state());
-            for (std::uint32_t round = 2; round < 6; ++round) {
+            for (std::uint32_t round = 3; round < 10; ++round) {
                 CHECK(other.plan() == one.plan());
                 const float shrink = 1.0F / static_cast<float>(round);
                 const std::array statistics{moved(shrink, 0.1F * shrink), moved(2 * shrink, 0.1F)};
@@ -245,8 +324,14 @@ TEST_SUITE("aggregator/controller") {
         }
     }
 
-    TEST_CASE("a state that is too short is refused") {
+    TEST_CASE("a state that is too short, or that no controller could have, is refused") {
         Controller controller(grid_job(0, 0), small_schema());
         CHECK_THROWS_AS(controller.restore(std::array{1.0, 2.0}), PreconditionError);
+        CHECK_THROWS_AS(controller.restore(std::array{8.0, 8.0}), PreconditionError);
+        auto state = controller.state();
+        for (const double bad : {17.0, 1.0, -8.0, 1e300, std::numeric_limits<double>::quiet_NaN()}) {
+            state[0] = bad;
+            CHECK_THROWS_AS(controller.restore(state), PreconditionError);
+        }
     }
 }

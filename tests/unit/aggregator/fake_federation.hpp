@@ -53,7 +53,8 @@ public:
         : backend_(make_backend({})),
           schema_(make_model(job.model, job.quantize, {Shape{1, 4}, 3, 10}, *backend_)->schema()),
           uplink_(make_codec(job.codec.uplink, schema_)),
-          downlink_(make_codec(job.codec.downlink, schema_)) {}
+          downlink_(make_codec(job.codec.downlink, schema_)),
+          train_(job.train) {}
 
     Update train(const RoundPlan& task) const {
         std::vector<float> received(schema_.parameters());
@@ -71,8 +72,9 @@ public:
 
 private:
     TrainingReport report(const RoundPlan& task, std::span<const float> update) const {
-        TrainingReport report{
-            .samples = 10 + task.client, .steps = 2, .train_loss = 1.0F / static_cast<float>(1 + task.round)};
+        TrainingReport report{.samples = 10 + task.client, .train_loss = 1.0F / static_cast<float>(1 + task.round)};
+        const auto batches = (report.samples + train_.batch_size - 1) / train_.batch_size;
+        report.steps = train_.epochs * static_cast<std::uint32_t>(batches);
         for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
             double squares = 0;
             double largest = 0;
@@ -97,6 +99,7 @@ private:
     Schema schema_;
     std::unique_ptr<Codec> uplink_;
     std::unique_ptr<Codec> downlink_;
+    TrainOptions train_;
 };
 
 inline void serve(Channel& channel, std::uint32_t client, const Behaviour& behaviour) {
@@ -149,6 +152,7 @@ struct RunOptions {
     bool resume = false;
     std::uint32_t stop_after = 0;  ///< rounds; 0: never
     bool stop_at_once = false;
+    std::function<Clock::time_point()> now = Clock::now;
 };
 
 /// A whole federation over loopback, each peer in its thread.
@@ -175,6 +179,7 @@ inline RunResult run(const Job& job, const std::filesystem::path& path, std::vec
                                     if (progress.ended != nullptr && progress.round == options.stop_after)
                                         stop = true;
                                 },
+                            .now = options.now,
                             .place = {}};
     return run_server(setup, options.resume);
 }

@@ -1,6 +1,7 @@
 #include "aggregator/record.hpp"
 
 #include "core/error.hpp"
+#include "core/version.hpp"
 #include "tests/unit/aggregator/fixtures.hpp"
 
 #include <limits>
@@ -27,7 +28,7 @@ RoundRecord sample_record() {
     record.samples = 6000;
     record.bytes_up = 1000;
     record.bytes_down = 3000;
-    record.bit_ops = {.training = 8e9, .optimizer = 1e6, .training_fp32 = 32e9, .optimizer_fp32 = 4e6};
+    record.bit_ops = {.training = 8e9, .optimizer = 1e6, .training_fp32 = 32e9, .optimizer_fp32 = 4e6, .probe = 8e9};
     record.seconds = 2;
     record.plan = PrecisionPlan::uniform(2, 8);
     record.plan.layers[0].backward = 4;
@@ -62,6 +63,7 @@ TEST_SUITE("aggregator/record") {
         CHECK(line["bit_ops_fp32"] == 32e9);
         CHECK(line["bit_ops_optimizer"] == 1e6);
         CHECK(line["bit_ops_optimizer_fp32"] == 4e6);
+        CHECK(line["bit_ops_probe"] == 8e9);
         CHECK(line["seconds"] == 2);
         CHECK(line["model_sha256"] == std::string(64, '0'));
         CHECK(line["reason"] == "one; two");
@@ -148,7 +150,8 @@ TEST_SUITE("aggregator/record") {
         CHECK(summary["bits_per_coordinate_down"] == 12);
         CHECK(summary["compression_total"] == 3);
         CHECK(summary["bit_ops"] == 8e9);
-        CHECK(summary["bit_ops_ratio_fp32"] == 0.25);
+        CHECK(summary["bit_ops_probe"] == 8e9);
+        CHECK(summary["bit_ops_ratio_fp32"] == 0.5);  // the probes are paid for, too
         CHECK(summary["model_sha256"] == std::string(64, '0'));
         CHECK(summary["seed"] == 42);
         CHECK(summary["ranks"] == 5);

@@ -1,4 +1,5 @@
-#include "aggregator/checkpoint.hpp"
+#include "aggregator/run_folder.hpp"
+
 #include "core/error.hpp"
 #include "tests/unit/aggregator/fixtures.hpp"
 

@@ -28,6 +28,18 @@ TEST_SUITE("aggregator/sampling") {
         CHECK(sample == sample_uniform(1000, 10, 1, 1));
         CHECK(sample != sample_uniform(1000, 10, 2, 1));
         CHECK(sample != sample_uniform(1000, 10, 1, 2));
+        CHECK(sample != sample_uniform(1000, 10, 1, 1, 1));
+    }
+
+    TEST_CASE("a product is rounded up, and a whole one is left alone") {
+        CHECK(scaled_up(100, 1.1) == 110);
+        CHECK(scaled_up(100, 0.07) == 7);
+        CHECK(scaled_up(3, 0.1) == 1);
+        CHECK(scaled_up(10, 1.5) == 15);
+        CHECK(scaled_up(10, 1.0001) == 11);
+        CHECK(scaled_up(10, 0) == 0);
+        for (std::uint32_t count = 1; count <= 1000; ++count)
+            CHECK(scaled_up(count, 0.01) == (count + 99) / 100);
     }
 
     TEST_CASE("all clients are asked when as many are wanted, and more cannot be wanted") {

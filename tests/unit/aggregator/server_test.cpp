@@ -1,5 +1,6 @@
 #include "aggregator/server.hpp"
 
+#include "aggregator/checkpoint.hpp"
 #include "core/error.hpp"
 #include "tests/unit/aggregator/fake_federation.hpp"
 
@@ -65,6 +66,10 @@ TEST_SUITE("aggregator/server") {
         CHECK(checkpoint.round == 5);
         CHECK(sha256(std::span<const float>(checkpoint.model)) == result.model);
         CHECK(checkpoint.totals == result.totals);
+        for (const Phase phase : kPhases)
+            CHECK(checkpoint.evaluated_plan.layers[0][phase] ==
+                  rounds.back()["layers"][0]["bits"][std::string(name_of(phase))]);
+        CHECK(summary["bit_ops_probe"] > 0);
         CHECK(read_text(folder.path() / "job.resolved.toml") == to_toml(job));
     }
 
@@ -135,6 +140,8 @@ TEST_SUITE("aggregator/server") {
             {"another base", [](Update& update) { update.base[3] ^= 1U; }},
             {"another number of layers", [](Update& update) { update.report.layers.pop_back(); }},
             {"no samples", [](Update& update) { update.report.samples = 0; }},
+            {"more steps than its samples make", [](Update& update) { ++update.report.steps; }},
+            {"more samples than its steps take", [](Update& update) { update.report.samples = 33; }},
             {"absurd samples", [](Update& update) { update.report.samples = std::uint64_t{1} << 40; }},
             {"a garbage payload", [](Update& update) { update.payload.assign(5, std::byte{0xff}); }},
             {"no payload", [](Update& update) { update.payload.clear(); }}};
@@ -229,22 +236,18 @@ TEST_SUITE("aggregator/server") {
 
     TEST_CASE("an interrupted run that is resumed gives the model and the log of one that was not") {
         for (const std::string policy : {"numgeom", "gradient"}) {
-            for (const std::uint32_t checkpoint_every : {1U, 3U}) {
-                CAPTURE(policy);
-                CAPTURE(checkpoint_every);
-                Job job = small_job();
-                job.precision.policy = policy;
-                job.output.checkpoint_every = checkpoint_every;
-                const TemporaryFolder whole;
-                const TemporaryFolder halves;
-                const RunResult expected = run_honestly(job, whole.path());
-                CHECK(run_honestly(job, halves.path(), {.stop_after = 2}).interrupted);
-                CHECK(load_checkpoint(halves.path() / "model.dither").round == 2);
-                const RunResult resumed = run_honestly(job, halves.path(), {.resume = true});
-                CHECK(resumed.model == expected.model);
-                CHECK(resumed.totals.bytes_up == expected.totals.bytes_up);
-                CHECK(rounds_of(halves.path()) == rounds_of(whole.path()));
-            }
+            CAPTURE(policy);
+            Job job = small_job();
+            job.precision.policy = policy;
+            const TemporaryFolder whole;
+            const TemporaryFolder halves;
+            const RunResult expected = run_honestly(job, whole.path());
+            CHECK(run_honestly(job, halves.path(), {.stop_after = 2}).interrupted);
+            CHECK(load_checkpoint(halves.path() / "model.dither").round == 2);
+            const RunResult resumed = run_honestly(job, halves.path(), {.resume = true});
+            CHECK(resumed.model == expected.model);
+            CHECK(resumed.totals.bytes_up == expected.totals.bytes_up);
+            CHECK(rounds_of(halves.path()) == rounds_of(whole.path()));
         }
     }
 
@@ -302,6 +305,102 @@ TEST_SUITE("aggregator/server") {
         const auto error = message_of<InputError>([&] { run_honestly(job, folder.path(), {.resume = true}); });
         CHECK(contains(error, "is a checkpoint of another job: it differs in job.seed, train.epochs"));
         CHECK(read_text(folder.path() / "job.resolved.toml") == resolved);
+    }
+
+    TEST_CASE("a report that claims the impossible changes nothing beyond its own update") {
+        const Job job = small_job();
+        const TemporaryFolder honest_run;
+        const TemporaryFolder folder;
+        const auto boast = [](Update& update) {
+            for (LayerStatistics& layer : update.report.layers)
+                layer.update_range = layer.update_rms = 1e31F;
+        };
+        run_honestly(job, honest_run.path());
+        CHECK_FALSE(run(job, folder.path(), {{dishonest(job, boast)}}).interrupted);
+        const auto expected = rounds_of(honest_run.path());
+        const auto rounds = rounds_of(folder.path());
+        CHECK(total_of(rounds, "participants") == 20);
+        CHECK(rounds[0]["model_sha256"] == expected[0]["model_sha256"]);
+        for (const json& round : rounds)
+            for (const json& layer : round["layers"]) {
+                CHECK(layer["update_range"] < 10);  // what codes times steps can reach
+                CHECK(layer["update_rms"] <= layer["update_range"]);
+            }
+    }
+
+    TEST_CASE("an averaged model that cannot be evaluated is not kept, whatever the nodes reported") {
+        Job job = small_job();
+        job.federation.strategy.server_lr = 1e25;
+        job.precision.policy = "uniform";
+        job.precision.bits = 8;
+        const TemporaryFolder folder;
+        const TemporaryFolder untouched;
+        const Sha256 initial = run_honestly(job, untouched.path(), {.stop_at_once = true}).model;
+        const auto error = message_of<TrainingError>([&] { run_honestly(job, folder.path()); });
+        CHECK(contains(error, "the averaged model diverged"));
+        const auto rounds = rounds_of(folder.path());
+        REQUIRE(rounds.size() == 3);
+        for (const json& round : rounds) {
+            CHECK(round["committed"] == false);
+            CHECK(round["model_sha256"] == to_hex(initial));
+            CHECK(round["participants"] == 4);
+            CHECK(contains(round["reason"].get<std::string>(), "the averaged model diverged"));
+        }
+        CHECK(rounds[1]["layers"][0]["bits"]["forward"] == 16);  // the alarm of the first
+        const Checkpoint checkpoint = load_checkpoint(folder.path() / "model.dither");
+        CHECK(checkpoint.round == 2);
+        CHECK(checkpoint.abandoned_in_a_row == 2);
+        CHECK(sha256(std::span<const float>(checkpoint.model)) == initial);
+    }
+
+    TEST_CASE("a run that gave up and is resumed tries its last round again, and only that one") {
+        Job job = small_job();
+        job.federation.deadline = std::chrono::hours(1000);
+        Clock::time_point virtual_now{};
+        const auto hurry = [&] { return virtual_now += std::chrono::hours(400); };
+        const Behaviour silent = [](std::size_t, const RoundPlan&) -> Answers { return std::vector<Message>{}; };
+        const TemporaryFolder folder;
+        CHECK_THROWS_AS(run(job, folder.path(), {{silent}}, {.now = hurry}), TrainingError);
+        CHECK_THROWS_AS(run(job, folder.path(), {{silent}}, {.resume = true, .now = hurry}), TrainingError);
+        auto rounds = rounds_of(folder.path());
+        REQUIRE(rounds.size() == 3);
+        CHECK(rounds[2]["round"] == 3);
+        CHECK(load_checkpoint(folder.path() / "model.dither").abandoned_in_a_row == 2);
+        CHECK_FALSE(run(job, folder.path(), {{honest(job)}}, {.resume = true}).interrupted);
+        rounds = rounds_of(folder.path());
+        REQUIRE(rounds.size() == 5);
+        CHECK(rounds[2]["committed"] == true);
+    }
+
+    TEST_CASE("deadlines and seconds are those of the clock that the server is given") {
+        Job job = small_job();
+        job.federation.deadline = std::chrono::hours(1000);
+        job.job.rounds = 2;
+        Clock::time_point virtual_now{};
+        const Behaviour silent = [](std::size_t, const RoundPlan&) -> Answers { return std::vector<Message>{}; };
+        const TemporaryFolder folder;
+        RunResult result =
+            run(job, folder.path(), {{silent}}, {.now = [&] { return virtual_now += std::chrono::hours(400); }});
+        CHECK(result.totals.rounds == 2);
+        CHECK(result.totals.seconds >= 2 * 1000 * 3600.0);
+        CHECK(contains(rounds_of(folder.path())[0]["reason"].get<std::string>(), "the deadline came"));
+    }
+
+    TEST_CASE("a client whose task ends two workers is lost, and the third worker lives") {
+        const Job job = small_job();
+        const std::uint32_t victim = first_asked(job);
+        const TemporaryFolder without;
+        const TemporaryFolder folder;
+        const Behaviour poisoned = [=, trainer = std::make_shared<FakeTrainer>(job)](std::size_t,
+                                                                                     const RoundPlan& task) -> Answers {
+            if (task.round == 1 && task.client == victim)
+                return std::nullopt;
+            return std::vector<Message>{trainer->train(task)};
+        };
+        const RunResult expected = run(job, without.path(), {{failing(job, 1, victim, false)}});
+        const RunResult result = run(job, folder.path(), {{poisoned}, {poisoned}, {poisoned}});
+        CHECK(result.model == expected.model);
+        CHECK(rounds_of(folder.path())[0]["dropped"] == 1);
     }
 
     TEST_CASE("only the rounds that are due are evaluated, and the last one always") {

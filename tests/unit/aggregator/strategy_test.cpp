@@ -18,6 +18,13 @@ TEST_SUITE("aggregator/strategy") {
         CHECK(model == std::array<float, 3>{1.5F, 0, 3});
     }
 
+    TEST_CASE("no client weighs more than the cap, whatever it says it has") {
+        const auto strategy = make_strategy({.kind = "fedavg", .sample_cap = 100}, 1);
+        CHECK(strategy->weight(99) == 99);
+        CHECK(strategy->weight(101) == 100);
+        CHECK(strategy->weight(std::uint64_t{1} << 39) == 100);
+    }
+
     TEST_CASE("the server's learning rate scales the step") {
         const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 0.5}, 1);
         std::array<float, 1> model{1};

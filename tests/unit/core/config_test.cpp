@@ -164,11 +164,21 @@ pictures = false
         CHECK(error_of_override("precision.policy=fp16") ==
               "--set precision.policy=fp16: precision.policy: expected one of \"fp32\", \"uniform\", \"gradient\", "
               "\"numgeom\", \"numgeom_literal\", found \"fp16\"");
-        for (const char* key :
-             {"data.format", "data.task", "federation.strategy", "federation.partition.kind", "model.name",
-              "train.loss", "train.optimizer.kind", "quantize.weights.scheme", "quantize.activations.observer",
-              "quantize.gradients.rounding", "noise.kind", "codec.uplink.kind", "compute.backend"})
+        for (const char* key : {"data.format", "data.task", "federation.partition.kind", "model.name", "train.loss",
+                                "train.optimizer.kind", "quantize.weights.scheme", "quantize.activations.observer",
+                                "quantize.gradients.rounding", "noise.kind", "compute.backend"})
             CHECK(error_of_override(std::string(key) + "=nonsense").find("expected one of") != std::string::npos);
+    }
+
+    TEST_CASE("names that transport and aggregator know are theirs to check") {
+        CHECK(with({"codec.uplink.kind=other"}).codec.uplink.kind == "other");
+        CHECK(with({"federation.strategy=other"}).federation.strategy.kind == "other");
+    }
+
+    TEST_CASE("weights have no scale for each sample, since they have no samples") {
+        CHECK(error_of_override("quantize.weights.scheme=per_sample_symmetric").find("expected one of") !=
+              std::string::npos);
+        CHECK_NOTHROW(with({"quantize.activations.scheme=per_sample_symmetric"}));
     }
 
     TEST_CASE("values out of their range are refused") {
@@ -231,6 +241,8 @@ pictures = false
             return message.find(reason) != std::string::npos;
         };
         CHECK(refused({"federation.clients=11", "federation.over_select=1.2"}, "cohort * over_select"));
+        CHECK(refused({"federation.clients=11", "federation.over_select=1.15"}, "cohort * over_select"));
+        CHECK_NOTHROW(with({"federation.clients=11", "federation.over_select=1.1"}));
         CHECK(refused({"precision.policy=uniform", "precision.bits=5"}, "none of the levels"));
         CHECK(refused({"train.optimizer.nesterov=true", "train.optimizer.momentum=0"}, "nesterov needs sgd"));
         CHECK(refused({"train.optimizer.nesterov=true", "train.optimizer.kind=adam"}, "nesterov needs sgd"));
@@ -275,6 +287,7 @@ pictures = false
         const std::string help = dither::describe_options();
         CHECK(help.find("\nfederation.partition.alpha = 0.5\n") != std::string::npos);
         CHECK(help.find("small values give each client few classes\n    a number > 0\n") != std::string::npos);
+        CHECK(help.find("\n        fp32: 32 bits everywhere\n") != std::string::npos);
         CHECK(help.find("\nquantize.gradients.rounding = \"stochastic\"\n") != std::string::npos);
     }
 }

@@ -21,7 +21,11 @@ struct Stage {
     Job job = made_job();
     LoopbackHub hub;
     std::unique_ptr<Channel> channel = hub.connect();
-    std::thread node{[this] { run_session(*channel, {.node = "worker-1", .data = &data}); }};
+    std::uint32_t client = kAnyClient;
+    std::thread node{[this] { run_session(*channel, {.node = "worker-1", .client = client, .data = &data}); }};
+
+    Stage() = default;
+    explicit Stage(std::uint32_t speaks_for) : client(speaks_for) {}
 
     static Job made_job() {
         Job job;
@@ -57,7 +61,7 @@ struct Stage {
         const std::vector<float> model(10, 0.25F);  // 4 x 2 weights and 2 biases
         RoundPlan plan{.round = 1, .client = client, .plan = PrecisionPlan::uniform(1, 32)};
         plan.uplink_steps = plan.downlink_steps = {1.0F};
-        plan.model = sha256(model);
+        plan.broadcast = sha256(model);
         const auto bytes = std::as_bytes(std::span(model));
         plan.payload.assign(bytes.begin(), bytes.end());
         return plan;
@@ -78,7 +82,7 @@ TEST_SUITE("node/session") {
         const auto update = stage.next<Update>();
         CHECK(update.round == 1);
         CHECK(update.client == 2);
-        CHECK(update.base == plan.model);
+        CHECK(update.base == plan.broadcast);
         CHECK(update.report.samples == 20);
         CHECK(update.payload.size() == plan.payload.size());
     }
@@ -88,7 +92,7 @@ TEST_SUITE("node/session") {
         stage.next<Hello>();
         stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
         RoundPlan wrong = stage.plan_for(0);
-        wrong.model[5] ^= 1;
+        wrong.broadcast[5] ^= 1;
         stage.hub.send(stage.peer, wrong);
         const auto failed = stage.next<Failed>();
         CHECK_FALSE(failed.diverged);
@@ -103,5 +107,34 @@ TEST_SUITE("node/session") {
         stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
         stage.hub.send(stage.peer, stage.plan_for(3));
         CHECK(stage.next<Failed>().reason == "client 3 of 3");
+    }
+
+    TEST_CASE("whatever fails in a task is one client's failure, and the session goes on") {
+        Stage stage;
+        stage.next<Hello>();
+        stage.job.codec.uplink.kind = "grid";
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        RoundPlan no_grid = stage.plan_for(0);
+        no_grid.uplink_steps = {1e-12F};  // far too fine: the update lies 2^31 steps from 0
+        stage.hub.send(stage.peer, no_grid);
+        CHECK(stage.next<Failed>().client == 0);
+        RoundPlan bare = stage.plan_for(1);
+        bare.plan.layers.clear();
+        bare.uplink_steps.clear();
+        bare.downlink_steps.clear();
+        stage.hub.send(stage.peer, bare);
+        CHECK_FALSE(stage.next<Failed>().diverged);
+        stage.hub.send(stage.peer, stage.plan_for(2));
+        CHECK(stage.next<Update>().client == 2);
+    }
+
+    TEST_CASE("a session that speaks for one client refuses a plan for another") {
+        Stage stage(1);
+        CHECK(stage.next<Hello>().client == 1);
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        stage.hub.send(stage.peer, stage.plan_for(2));
+        CHECK(stage.next<Failed>().reason == "a plan for client 2, but this node speaks for 1");
+        stage.hub.send(stage.peer, stage.plan_for(1));
+        CHECK(stage.next<Update>().report.samples == 60);
     }
 }

@@ -333,6 +333,16 @@ TEST_SUITE("transport/grid_codec") {
         CHECK_THROWS_AS(encoded(*codec, std::vector<float>{1}, {}), PreconditionError);
     }
 
+    TEST_CASE("a payload on steps that are no grid is refused as a payload, not as a defect of its reader") {
+        const Schema schema = schema_of({1});
+        const auto codec = codec_of("grid", schema);
+        const Bytes payload = encoded(*codec, std::vector<float>{1}, std::vector<float>{1});
+        const float infinity = std::numeric_limits<float>::infinity();
+        for (const float step : {0.0F, -1.0F, infinity, std::nextafter(kLargestGridStep, infinity)})
+            refuse(*codec, schema, payload, std::vector<float>{step});
+        refuse(*codec, schema, payload, {});
+    }
+
     TEST_CASE("a payload for another step, or with any part that is not as it must be, is refused") {
         const Schema schema = schema_of({3});
         const auto codec = codec_of("grid", schema);

@@ -1,12 +1,14 @@
 #include "transport/frame.hpp"
 
 #include "core/error.hpp"
+#include "transport/codec.hpp"
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
 #include <boost/crc.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -80,7 +82,7 @@ RoundPlan example_plan() {
     task.plan.layers = {{.forward = 8, .backward = 16, .optimizer = 32, .uplink = 4, .downlink = 8},
                         {.forward = 4, .backward = 8, .optimizer = 2, .uplink = 3, .downlink = 16}};
     task.probe = Probe::curvature_norm;
-    task.model = digest_from(1);
+    task.broadcast = digest_from(1);
     task.payload = kPayload;
     return task;
 }
@@ -170,7 +172,7 @@ RoundPlan random_plan() {
         task.downlink_steps.push_back(random_positive());
     }
     task.probe = static_cast<Probe>(*rc::gen::inRange(0, 3));
-    task.model = random_digest();
+    task.broadcast = random_digest();
     task.payload = random_payload();
     return task;
 }
@@ -364,8 +366,8 @@ TEST_SUITE("transport/frame") {
         const Message plan = example_plan();
         for (const std::uint8_t bits : std::initializer_list<std::uint8_t>{0, 1, 17, 31, 33, 255})
             refused(plan, 12, bits, "RoundPlan: plan has bits outside 2..16 and 32");
-        for (const float step : {0.0F, -1.0F, nan, inf})
-            refused(plan, 26, step, "RoundPlan: uplink_steps is not positive and finite");
+        for (const float step : {0.0F, -1.0F, nan, inf, std::nextafter(kLargestGridStep, inf)})
+            refused(plan, 26, step, "RoundPlan: uplink_steps is outside (0, 2^96]");
         refused(plan, 46, std::uint8_t{3}, "RoundPlan: probe is unknown");
         const Message update = example_update();
         refused(update, 52, nan, "Update: train_loss is not finite");

@@ -82,15 +82,35 @@ TEST_SUITE("transport/loopback") {
         CHECK_FALSE(channel->receive());
     }
 
-    TEST_CASE("once the limits are set, frames may be as large as the model needs") {
+    TEST_CASE("a peer that is admitted may say as much as the model needs, and only that peer may") {
         LoopbackHub hub;
-        hub.set_limits(FrameLimits::for_model(100'000, 1));
         const auto channel = hub.connect();
-        await_join(hub);
+        const auto stranger = hub.connect();
+        hub.admit(await_join(hub), FrameLimits::for_model(100'000, 1));
+        const PeerId unknown = await_join(hub);
         Update update;
         update.payload.resize(400'000);
         channel->send(update);
         CHECK(std::get<Received>(await(hub)).message == Message(update));
+        stranger->send(update);
+        CHECK(std::get<PeerLost>(await(hub)).peer == unknown);
+    }
+
+    TEST_CASE("a dropped peer hears why, and nothing of it is heard again") {
+        LoopbackHub hub;
+        auto channel = hub.connect();
+        const PeerId peer = await_join(hub);
+        channel->send(Hello{.node = "n"});
+        hub.send(peer, Welcome{.job = "seed = 1"});
+        hub.drop(peer, "enough");
+        hub.drop(peer, "once more");
+        CHECK(hub.send(peer, Stop{}) == 0);
+        channel->send(Hello{.node = "n"});
+        CHECK(channel->receive() == Message(Welcome{.job = "seed = 1"}));
+        CHECK(channel->receive() == Message(Stop{.reason = "enough"}));
+        CHECK_FALSE(channel->receive());
+        channel.reset();
+        CHECK_FALSE(hub.next_event(Clock::now()));
     }
 
     TEST_CASE("close delivers what is queued, then every channel knows that the aggregator is gone") {

@@ -57,6 +57,28 @@ TEST_SUITE("aggregator/dispatcher") {
         CHECK(take_all(dispatcher) == std::vector<Assignment>{{2, {1, 10}}});
     }
 
+    TEST_CASE("a task that two peers did not survive is given to no third, and what waited behind it is") {
+        Dispatcher dispatcher;
+        for (PeerId peer = 1; peer <= 3; ++peer)
+            dispatcher.join(peer, kAnyClient);
+        dispatcher.start(1, std::array{10U});
+        CHECK(take_all(dispatcher) == std::vector<Assignment>{{1, {1, 10}}});
+        dispatcher.lose(1);
+        CHECK(dispatcher.take_poisonous().empty());
+        CHECK(take_all(dispatcher) == std::vector<Assignment>{{2, {1, 10}}});
+        dispatcher.lose(2);
+        CHECK(dispatcher.take_poisonous() == std::vector<std::uint32_t>{10});
+        CHECK(dispatcher.take_poisonous().empty());
+        CHECK(take_all(dispatcher).empty());
+
+        dispatcher.start(2, std::array{10U, 11U});  // a new round, a new chance
+        CHECK(take_all(dispatcher) == std::vector<Assignment>{{3, {2, 10}}, {3, {2, 11}}});
+        dispatcher.lose(3);
+        CHECK(dispatcher.take_poisonous().empty());
+        dispatcher.join(4, kAnyClient);
+        CHECK(take_all(dispatcher).size() == 2);
+    }
+
     TEST_CASE("clients that nobody hosts any more are given up once") {
         Dispatcher dispatcher;
         dispatcher.join(1, 10);
@@ -106,7 +128,7 @@ TEST_SUITE("aggregator/dispatcher") {
         CHECK(take_all(dispatcher) == std::vector<Assignment>{{2, {2, 20}}});
     }
 
-    TEST_CASE("while one worker lives, every client is answered once, whoever else is lost") {
+    TEST_CASE("while one worker lives, every client is answered or given up once, whoever else is lost") {
         CHECK(rc::check([] {
             Dispatcher dispatcher;
             const auto workers = *rc::gen::inRange<PeerId>(1, 5);
@@ -114,16 +136,19 @@ TEST_SUITE("aggregator/dispatcher") {
                 dispatcher.join(peer, kAnyClient);
             const auto clients = *rc::gen::unique<std::vector<std::uint32_t>>(rc::gen::inRange(0U, 50U));
             dispatcher.start(1, clients);
+            std::set<std::uint32_t> given_up;
             std::vector<Assignment> in_flight;
             std::set<std::uint32_t> answered;
             PeerId alive = 0;  // workers below it are lost
-            while (answered.size() < clients.size()) {
+            while (answered.size() + given_up.size() < clients.size()) {
                 RC_ASSERT(dispatcher.take_unreachable().empty());
                 for (const Assignment& assignment : take_all(dispatcher))
                     in_flight.push_back(assignment);
                 RC_ASSERT(!in_flight.empty());
                 if (alive + 1 < workers && *rc::gen::inRange(0, 4) == 0) {
                     dispatcher.lose(alive);
+                    for (const std::uint32_t client : dispatcher.take_poisonous())
+                        RC_ASSERT(given_up.insert(client).second);
                     std::erase_if(in_flight, [&](const Assignment& a) { return a.peer == alive; });
                     ++alive;
                     continue;

@@ -123,7 +123,7 @@ TEST_SUITE("core/compute/backend") {
 
     TEST_CASE("an unknown backend is refused with the names that exist") {
         CHECK_THROWS_WITH_AS(make_backend({.backend = "cuda"}),
-                             R"(compute.backend: expected "auto" or "eigen", got "cuda")", InputError);
+                             R"(compute.backend: expected one of "auto", "eigen", found "cuda")", InputError);
         CHECK_THROWS_AS(make_eigen_backend("neon512"), PreconditionError);
     }
 

@@ -331,6 +331,7 @@ TEST_SUITE("core/data/dataset") {
         CHECK(refused("a,b\n1,0\n2,1\n", "expected \"first\", \"last\" or a name in the header", "c"));
         CHECK(refused("1,0\n2,1\n", "which has none, found \"c\"", "c"));
         CHECK(contains(error_of({.format = "csv", .path = folder.file("none.csv")}), "expected a CSV file"));
-        CHECK(contains(error_of({.format = "parquet"}), "data.format: expected \"idx\" or \"csv\", found \"parquet\""));
+        CHECK(contains(error_of({.format = "parquet"}),
+                       "data.format: expected one of \"idx\", \"csv\", found \"parquet\""));
     }
 }

@@ -25,14 +25,14 @@ std::vector<std::int32_t> cyclic_labels(std::size_t samples, int classes) {
     return labels;
 }
 
-/// Every sample belongs to one client, and each client's samples ascend.
-bool deals_each_sample_once(const Partition& partition, std::uint32_t clients, std::size_t samples) {
+/// Every sample belongs to one client, no client is without, and each client's samples ascend.
+bool deals_all_to_all(const Partition& partition, std::uint32_t clients, std::size_t samples) {
     if (partition.clients() != clients)
         return false;
     std::vector<int> seen(samples);
     for (std::uint32_t k = 0; k < clients; ++k) {
         const auto part = partition.of(k);
-        if (!std::is_sorted(part.begin(), part.end()))
+        if (part.empty() || !std::is_sorted(part.begin(), part.end()))
             return false;
         for (const std::uint32_t i : part)
             ++seen.at(i);
@@ -65,7 +65,7 @@ std::string fingerprint(const Partition& partition) {
 }  // namespace
 
 TEST_SUITE("core/data/partition") {
-    TEST_CASE("every sample is dealt to exactly one client") {
+    TEST_CASE("every sample is dealt to exactly one client, and every client has one") {
         CHECK(rc::check([](const std::uint32_t seed) {
             const auto clients = *rc::gen::inRange<std::uint32_t>(1, 40);
             const auto samples = *rc::gen::inRange<std::size_t>(clients, 400);
@@ -74,7 +74,7 @@ TEST_SUITE("core/data/partition") {
             const auto kind = *rc::gen::element<std::string>("iid", "dirichlet");
             const auto labels = cyclic_labels(samples, classes);
             const Partition partition = make_partition({kind, alpha}, clients, samples, labels, classes, seed);
-            RC_ASSERT(deals_each_sample_once(partition, clients, samples));
+            RC_ASSERT(deals_all_to_all(partition, clients, samples));
         }));
     }
 
@@ -83,6 +83,17 @@ TEST_SUITE("core/data/partition") {
         for (std::uint32_t k = 0; k < 7; ++k)
             CHECK((partition.of(k).size() == 14 || partition.of(k).size() == 15));
         CHECK_THROWS_AS(partition.of(7), dither::PreconditionError);
+    }
+
+    TEST_CASE("clients that drew nothing each take a sample from the one that has most") {
+        // With alpha this small one client draws all of the only class.
+        const auto labels = cyclic_labels(10, 1);
+        const Partition partition = make_partition({"dirichlet", 1e-6}, 4, 10, labels, 1, 5);
+        std::vector<std::size_t> sizes;
+        for (std::uint32_t k = 0; k < 4; ++k)
+            sizes.push_back(partition.of(k).size());
+        std::ranges::sort(sizes);
+        CHECK(sizes == std::vector<std::size_t>{1, 1, 1, 7});
     }
 
     TEST_CASE("the parts are a pure function of the seed and the options") {

@@ -26,8 +26,8 @@ TEST_SUITE("core/model/evaluate") {
         const auto loss = make_loss("cross_entropy");
         const auto in_one = model_of(25);
         const auto in_batches = model_of(4);
-        const Score expected = evaluate(*in_one, *loss, data, nullptr);
-        const Score score = evaluate(*in_batches, *loss, data, nullptr);
+        const Score expected = evaluate(*in_one, *loss, data, nullptr, {});
+        const Score score = evaluate(*in_batches, *loss, data, nullptr, {});
         CHECK(score.samples == 25);
         CHECK(score.correct == expected.correct);
         CHECK(score.loss == doctest::Approx(expected.loss));
@@ -41,7 +41,7 @@ TEST_SUITE("core/model/evaluate") {
         const std::vector<std::uint32_t> all{0, 1, 2, 3};
         data.gather(all, batch);
         const Score expected = loss->evaluate(model->forward(batch.inputs, {}), batch.targets, nullptr);
-        const Score score = evaluate(*model, *loss, data, nullptr);
+        const Score score = evaluate(*model, *loss, data, nullptr, {});
         CHECK(score.loss == expected.loss);
         CHECK(score.correct == expected.correct);
     }
@@ -56,15 +56,32 @@ TEST_SUITE("core/model/evaluate") {
         for (float& value : large.values())
             value *= 100;
         used->forward(large, {.plan = &plan, .training = true});
-        const Score quantized = evaluate(*fresh, *loss, data, &plan);
-        CHECK(evaluate(*used, *loss, data, &plan).loss == quantized.loss);
-        CHECK(evaluate(*fresh, *loss, data, nullptr).loss != quantized.loss);
+        const Score quantized = evaluate(*fresh, *loss, data, &plan, {});
+        CHECK(evaluate(*used, *loss, data, &plan, {}).loss == quantized.loss);
+        CHECK(evaluate(*fresh, *loss, data, nullptr, {}).loss != quantized.loss);
+    }
+
+    TEST_CASE("stochastic rounding draws anew for each seed and round, and the same again for the same ones") {
+        const Dataset data = two_blobs(10);
+        const auto loss = make_loss("cross_entropy");
+        const PrecisionPlan plan = PrecisionPlan::uniform(2, 4);
+        QuantizeOptions quantize;
+        quantize.weights.rounding = Rounding::stochastic;
+        const auto backend = make_backend({});
+        const auto model = make_model({.name = "mlp", .hidden = {8}}, quantize,
+                                      {.sample = {1, 4}, .outputs = 2, .max_batch = 4}, *backend);
+        model->initialize(1);
+        const auto loss_of = [&](const StreamKey& key) { return evaluate(*model, *loss, data, &plan, key).loss; };
+        const double first = loss_of({.seed = 1, .round = 1});
+        CHECK(loss_of({.seed = 1, .round = 1, .step = 7}) == first);
+        CHECK(loss_of({.seed = 1, .round = 2}) != first);
+        CHECK(loss_of({.seed = 2, .round = 1}) != first);
     }
 
     TEST_CASE("a loss that is not finite stops the evaluation") {
         const auto model = model_of(4);
         model->parameters()[0] = std::numeric_limits<float>::quiet_NaN();
-        CHECK_THROWS_AS(evaluate(*model, *make_loss("cross_entropy"), two_blobs(5), nullptr), TrainingError);
+        CHECK_THROWS_AS(evaluate(*model, *make_loss("cross_entropy"), two_blobs(5), nullptr, {}), TrainingError);
     }
 }
 

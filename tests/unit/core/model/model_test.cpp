@@ -138,7 +138,7 @@ TEST_SUITE("core/model/model") {
 
     TEST_CASE("a model that does not exist or does not fit the data is refused with what was given") {
         CHECK_THROWS_WITH_AS(model_of("cnn3", {1, 28, 28, 1}, 2),
-                             R"(model.name: expected "linear", "mlp" or "cnn2", got "cnn3")", InputError);
+                             R"(model.name: expected one of "linear", "mlp", "cnn2", found "cnn3")", InputError);
         CHECK_THROWS_WITH_AS(model_of("cnn2", {1, 28, 30, 1}, 2), doctest::Contains("[1, 28, 30, 1]"), InputError);
         CHECK_THROWS_AS(model_of("cnn2", {1, 784}, 2), InputError);
         CHECK_THROWS_AS(model_of("mlp", {1, 784}, 2, {0}), InputError);

@@ -2,6 +2,7 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/layers/weighted.hpp"
 
 #include <doctest/doctest.h>
 #include <Eigen/Dense>
@@ -27,6 +28,35 @@ std::unique_ptr<Model> model_of(const char* name) {
     model->initialize(2);
     return model;
 }
+
+struct Passes {
+    int recorded = 0;
+    int held = 0;
+    int backward = 0;
+};
+
+/// Hands its values through and counts the passes.
+class Counter final : public Layer {
+public:
+    Counter(const Shape& shape, Passes& passes) : shape_(shape), passes_(passes) {}
+
+    std::string_view kind() const override { return "counter"; }
+    Shape output_shape() const override { return shape_; }
+    void forward(const Tensor& x, Tensor& y, const Pass& pass) override {
+        ++(pass.branches == Branches::record ? passes_.recorded : passes_.held);
+        y.resize(x.shape());
+        std::ranges::copy(x.values(), y.values().begin());
+    }
+    void backward(const Tensor&, const Tensor&, const Tensor& dy, Tensor* dx, const Pass&) override {
+        ++passes_.backward;
+        if (dx != nullptr)
+            std::ranges::copy(dy.values(), dx->values().begin());
+    }
+
+private:
+    Shape shape_;
+    Passes& passes_;
+};
 
 Batch random_batch() {
     Batch batch;
@@ -176,6 +206,23 @@ TEST_SUITE("core/precision/curvature") {
         next_round.round += 1;
         other.measure(*model, *loss, batch, Probe::curvature, next_round, again);
         CHECK(statistics[0].curvature != again[0].curvature);
+    }
+
+    TEST_CASE("a measurement costs one recorded pass, and a pair of gradients for each product") {
+        Passes passes;
+        const auto backend = make_backend({});
+        std::vector<std::unique_ptr<Layer>> layers;
+        layers.push_back(make_linear(kInputs, kInputs, {}, *backend, kSamples));
+        layers.push_back(make_linear(kInputs, kOutputs, {}, *backend, kSamples));
+        layers.push_back(std::make_unique<Counter>(Shape{1, kOutputs}, passes));
+        Model model(std::move(layers), {.sample = {1, kInputs}, .outputs = kOutputs, .max_batch = kSamples});
+        model.initialize(2);
+        std::vector<LayerStatistics> statistics(2);
+        CurvatureProbe().measure(model, *make_loss("mse"), random_batch(), Probe::curvature_norm, kKey, statistics);
+        const int gradients = 2 * 2 * CurvatureProbe::kPowerIterations;
+        CHECK(passes.recorded == 1);
+        CHECK(passes.held == gradients);
+        CHECK(passes.backward == gradients);
     }
 
     TEST_CASE("a linear layer's norm is that of its matrix") {

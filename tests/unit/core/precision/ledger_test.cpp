@@ -53,6 +53,19 @@ TEST_SUITE("core/precision/ledger") {
             }));
     }
 
+    TEST_CASE("a measurement of curvature costs a forward pass and two gradients a layer at 32 bits") {
+        // 400 MACs a sample, 10 samples: 8000 FLOPs forward, 24000 a gradient; 2 layers.
+        CHECK(probe_bit_ops(two_layers(), Probe::none, 10) == 0);
+        CHECK(probe_bit_ops(two_layers(), Probe::curvature, 10) == 32 * (8000 + 4 * 24000));
+        CHECK(probe_bit_ops(two_layers(), Probe::curvature_norm, 10) == 32 * (8000 + 32 * 24000));
+    }
+
+    TEST_CASE("the cost of measurements adds up apart from training") {
+        BitOps sum{.training = 1, .probe = 2};
+        sum += BitOps{.probe = 3};
+        CHECK(sum == BitOps{.training = 1, .probe = 5});
+    }
+
     TEST_CASE("a plan for another number of layers is refused") {
         CHECK_THROWS_AS(count_bit_ops(two_layers(), PrecisionPlan::uniform(3, 8), 1, 1), PreconditionError);
     }

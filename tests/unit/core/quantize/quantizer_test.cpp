@@ -63,14 +63,14 @@ constexpr std::array kSymmetries{Symmetry::symmetric, Symmetry::affine};
 
 TEST_SUITE("core/quantize/quantizer") {
     TEST_CASE("every scheme has a name that sets it again") {
-        CHECK(scheme_names().size() == kGranularities.size() * kSymmetries.size());
+        CHECK(scheme_choices().size() == kGranularities.size() * kSymmetries.size());
         for (const Granularity granularity : kGranularities)
             for (const Symmetry symmetry : kSymmetries) {
                 const QuantizerOptions options{.symmetry = symmetry, .granularity = granularity};
                 QuantizerOptions parsed;
                 CHECK(set_scheme(parsed, scheme_name(options)));
                 CHECK(parsed == options);
-                CHECK(std::ranges::count(scheme_names(), scheme_name(options)) == 1);
+                CHECK(std::ranges::count(scheme_choices(), scheme_name(options), &Choice::name) == 1);
             }
         QuantizerOptions options;
         CHECK_FALSE(set_scheme(options, "per_row_symmetric"));

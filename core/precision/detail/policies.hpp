@@ -5,16 +5,18 @@
 #include "core/precision/policy.hpp"
 
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace dither {
 
-/// The same bits in forward, backward and optimizer, always: fp32 and uniform.
-std::unique_ptr<Policy> make_constant(int bits, std::size_t layers);
+std::unique_ptr<Policy> make_fp32(const PrecisionOptions& options, std::size_t layers);
+std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, std::size_t layers);
 std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, std::size_t layers);
 std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, std::size_t layers);
 std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, std::size_t layers);
@@ -61,5 +63,21 @@ double joint_norm(std::span<const double> norms);
 void check_observation(const Observation& observation, const PrecisionPlan& plan, std::size_t layers);
 /// Throws FormatError unless `state` has as many numbers as `into`.
 void restore_numbers(std::span<const double> state, std::span<double> into);
+
+/// What a rule remembers of each layer, one after the other: Known is a struct of doubles and nothing else.
+template <typename Known>
+std::vector<double> numbers_of(std::span<Known> known) {
+    static_assert(std::is_trivially_copyable_v<Known> && sizeof(Known) % sizeof(double) == 0);
+    std::vector<double> numbers(known.size_bytes() / sizeof(double));
+    std::memcpy(numbers.data(), known.data(), known.size_bytes());
+    return numbers;
+}
+/// The inverse. Throws FormatError unless `state` has as many numbers.
+template <typename Known>
+void restore_numbers(std::span<const double> state, std::span<Known> known) {
+    std::vector<double> numbers = numbers_of(known);
+    restore_numbers(state, std::span<double>(numbers));
+    std::memcpy(static_cast<void*>(known.data()), numbers.data(), known.size_bytes());  // trivially copyable: see above
+}
 
 }  // namespace dither

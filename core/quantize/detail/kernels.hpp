@@ -35,7 +35,6 @@ struct Extremes {
 Extremes extremes(const float* x, std::size_t n);
 /// Widens [low[i], high[i]] to hold x[i]; false if any value is not finite.
 bool widen(const float* x, std::size_t n, float* low, float* high);
-bool all_finite(const float* x, std::size_t n);
 
 /// Quantize n values and return how many were clipped; out may be x. Nearest ties to even; stochastic takes one random
 /// word a value and rounds up with a chance of the fraction, to 2^-24.

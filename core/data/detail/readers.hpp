@@ -11,8 +11,9 @@
 namespace dither::detail {
 
 /// MNIST's format: train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte
-/// in the folder options.path, each plain or with .gz. http://yann.lecun.com/exdb/mnist
-DataSplits load_idx(const DataOptions& options);
+/// in the folder options.path, each plain or with .gz; its splits are given, so the seed does not matter.
+/// http://yann.lecun.com/exdb/mnist
+DataSplits load_idx(const DataOptions& options, std::uint32_t seed);
 
 /// A table of numbers, one sample a line, comma-separated; a first line without any number is a header. The rows are
 /// shuffled by the seed; the first test_fraction of them is the test split, the next `limit` ones train. Features are

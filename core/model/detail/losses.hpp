@@ -1,0 +1,11 @@
+// The makers of the losses; make_loss chooses. Private to core/model.
+#pragma once
+
+#include "core/model/loss.hpp"
+
+namespace dither {
+
+std::unique_ptr<Loss> make_cross_entropy();
+std::unique_ptr<Loss> make_mse();
+
+}  // namespace dither
