@@ -29,8 +29,13 @@ std::string human_seconds(double seconds) {
     return fmt::format("{:.1f} h", seconds / 3600);
 }
 
+/// Forward and backward work, and what the controller's measurements of the curvature cost on top.
+double bit_operations(const BitOps& ops) {
+    return ops.training + ops.probe;
+}
+
 double mean_bits(const BitOps& ops) {
-    return ops.training_fp32 > 0 ? 32 * ops.training / ops.training_fp32 : 32;
+    return ops.training_fp32 > 0 ? 32 * bit_operations(ops) / ops.training_fp32 : 32;
 }
 
 std::string percent(double part, double whole) {
@@ -110,8 +115,8 @@ std::string result_table(const Job& job, const RunResult& result, const RunPlace
             8.0 * static_cast<double>(t.bytes_up) / static_cast<double>(std::max<std::uint64_t>(1, t.coordinates_up)),
             8.0 * static_cast<double>(t.bytes_down) /
                 static_cast<double>(std::max<std::uint64_t>(1, t.coordinates_down))));
-    row("bit-operations", fmt::format("{:.3g}", t.bit_ops.training),
-        fmt::format("{} of fp32 ({:.2f} bits on average)", percent(t.bit_ops.training, t.bit_ops.training_fp32),
+    row("bit-operations", fmt::format("{:.3g}", bit_operations(t.bit_ops)),
+        fmt::format("{} of fp32 ({:.2f} bits on average)", percent(bit_operations(t.bit_ops), t.bit_ops.training_fp32),
                     mean_bits(t.bit_ops)));
     row("seconds", fmt::format("{:.1f}", t.seconds),
         fmt::format("{:.0f} samples a second", t.seconds > 0 ? static_cast<double>(t.samples) / t.seconds : 0));

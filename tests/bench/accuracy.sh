@@ -21,7 +21,7 @@ run() {  # NAME SEED OVERRIDES...
 }
 late() { jq -s '.[-5:] | map(.test_accuracy * 100) | add / length' "$1/rounds.jsonl"; }
 # mean and deviation of the numbers on stdin
-moments() { awk '{n++; s += $1; q += $1 * $1} END {m = s / n; printf "%.2f %.2f", m, n > 1 ? sqrt((q - n * m * m) / (n - 1)) : 0}'; }
+moments() { awk '{n++; s += $1; q += $1 * $1} END {m = s / n; d = n < 2 ? 0 : (q - n * m * m) / (n - 1); printf "%.3f %.3f", m, (d < 0 ? 0 : sqrt(d))}'; }
 column() { for seed in $(seq "$seeds"); do jq "$2" "$out/$1-$seed/summary.json"; done | moments; }
 
 names=(fp32 uniform8 uniform4 numgeom numgeom_literal)
