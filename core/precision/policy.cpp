@@ -19,7 +19,7 @@ using Maker = std::unique_ptr<Policy> (*)(const PrecisionOptions&, std::size_t l
 
 constexpr std::array kPolicies{
     ChoiceRow<Maker>{"fp32", "32 bits everywhere", make_fp32},
-    ChoiceRow<Maker>{"uniform", "precision.bits in every phase", make_uniform},
+    ChoiceRow<Maker>{"uniform", "precision.bits forward, backward and in the optimizer", make_uniform},
     ChoiceRow<Maker>{"gradient", "bits rise as the gradient falls, all layers alike", make_gradient},
     ChoiceRow<Maker>{"numgeom", "each layer by its curvature and its gradient's error", make_numgeom},
     ChoiceRow<Maker>{"numgeom_literal", "the published rule of numerical geometry", make_numgeom_literal},
