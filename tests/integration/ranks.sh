@@ -2,6 +2,7 @@
 # The model of a run is the same to the last bit alone, under mpirun with any number of ranks (more ranks than clients of a
 # round, too), and after a resume; so is everything else that a run reports but its seconds.
 source "$(dirname "$0")/lib.sh"
+export ASAN_OPTIONS=detect_leaks=0  # OpenMPI leaks by design
 
 simulate "$work/job.toml" --out "$work/alone" >/dev/null
 for ranks in 2 3 8; do
