@@ -39,8 +39,9 @@ bool usable(double step) {
 
 /// How many bits codes from -range/step to range/step take.
 int code_width(double range, double step) {
-    const double width = std::ceil(std::log2(2 * range / step + 1));
-    return static_cast<int>(std::clamp<double>(width, kNarrowest, kWidest));
+    int exponent = 0;  // ceil(log2(m 2^exponent)) is the exponent, for m in (1/2, 1)
+    const double mantissa = std::frexp(2 * range / step + 1, &exponent);
+    return std::clamp(mantissa == 0.5 ? exponent - 1 : exponent, kNarrowest, kWidest);
 }
 
 float to_step(double step) {

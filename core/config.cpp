@@ -5,6 +5,7 @@
 #include "core/data/partition.hpp"
 #include "core/detail/options.hpp"
 #include "core/error.hpp"
+#include "core/model/detail/described.hpp"
 #include "core/model/loss.hpp"
 #include "core/model/model.hpp"
 #include "core/noise/noise.hpp"
@@ -55,6 +56,21 @@ void declare_quantizer(OptionList& list, const std::string& table, QuantizerOpti
     declare_enum(list, table + ".rounding", options.rounding, rounding_choices(), "how values are rounded to codes");
 }
 
+/// One option for the three quantizers.
+template <typename Format>
+void declare_format(OptionList& list, std::string key, QuantizeOptions& quantize, Format QuantizerOptions::*member,
+                    const std::vector<Choice>& choices, std::string meaning) {
+    list.choice(
+        std::move(key),
+        [&quantize, member, choices] { return choices[static_cast<std::size_t>(quantize.weights.*member)].name; },
+        [&quantize, member, choices](std::string_view name) {
+            const auto format = static_cast<Format>(std::ranges::find(choices, name, &Choice::name) - choices.begin());
+            for (QuantizerOptions* options : {&quantize.weights, &quantize.activations, &quantize.gradients})
+                options->*member = format;
+        },
+        choices, std::move(meaning));
+}
+
 /// Weights have no samples that could each have a scale.
 std::vector<Choice> weight_schemes() {
     std::vector<Choice> schemes = scheme_choices();
@@ -75,14 +91,19 @@ void declare_job(OptionList& list, Job& job) {
 
     DataOptions& data = job.data;
     list.choice("data.format", data.format, data_format_choices(), "the format of the files at data.path");
-    list.text("data.path", data.path, "idx: the folder of the four files; csv: the file");
-    list.text("data.label", data.label, "csv: the column of the label: \"first\", \"last\" or its name in the header");
+    list.text("data.path", data.path, "idx, cifar: the folder of the files; csv: the file");
+    list.text(
+        "data.label", data.label,
+        "csv: the column of the label: \"first\", \"last\" or its name in the header; cifar: which of CIFAR-100's "
+        "labels: \"coarse\", the first, or \"fine\", the last");
     list.choice("data.task", data.task,
                 {{"classification", "labels are classes"}, {"regression", "labels are numbers to predict"}},
                 "csv: what the labels are");
     list.number("data.test_fraction", data.test_fraction, kFraction,
                 "csv: the share of rows that becomes the test set");
     list.integer("data.limit", data.limit, 0, "use only so many training samples, the first ones; 0 = all");
+    declare_enum(list, "data.augment", data.augment, augmentation_choices(),
+                 "how the images of training batches are varied at random");
 }
 
 void declare_federation(OptionList& list, FederationOptions& federation) {
@@ -110,6 +131,9 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
 void declare_training(OptionList& list, Job& job) {
     list.choice("model.name", job.model.name, model_choices(), "the network");
     list.widths("model.hidden", job.model.hidden, "mlp: widths of the hidden layers");
+    declare_enum(list, "model.norm_statistics", job.model.norm_statistics, norm_statistics_choices(),
+                 "what batch norm normalizes by, where clients' data differ");
+    list.add(detail::layers_option("model.layers", job.model.layers));
 
     TrainOptions& train = job.train;
     list.integer("train.epochs", train.epochs, 1, "local epochs a round");
@@ -153,6 +177,12 @@ OptionList declare(Job& job) {
     declare_quantizer(list, "quantize.weights", job.quantize.weights, weight_schemes());
     declare_quantizer(list, "quantize.activations", job.quantize.activations, scheme_choices());
     declare_quantizer(list, "quantize.gradients", job.quantize.gradients, scheme_choices());
+    declare_enum(list, "quantize.execution", job.quantize.execution, execution_choices(),
+                 "what multiplies codes of up to 8 bits");
+    declare_format(list, "quantize.format16", job.quantize, &QuantizerOptions::format16, format16_choices(),
+                   "what 16 bits stand for");
+    declare_format(list, "quantize.format8", job.quantize, &QuantizerOptions::format8, format8_choices(),
+                   "what 8 bits stand for; other widths are integers'");
     list.choice("noise.kind", job.noise.kind, noise_choices(), "added to the weights of a training step");
     list.number("noise.sigma", job.noise.sigma, kNotNegative, "gaussian: standard deviation");
     list.number("noise.xi_scaling", job.noise.xi_scaling, kNotNegative, "xi: sigma = 4/3 * 1e-4 * xi_scaling");
@@ -174,8 +204,16 @@ struct Source {
     }
 };
 
+bool take(Option& option, const toml::node& node, const Source& source) {
+    try {
+        return option.assign(node);
+    } catch (const detail::LayerError& error) {
+        throw InputError(fmt::format("{}: {}", source.at(error.where), error.message));
+    }
+}
+
 void assign(Option& option, const toml::node& node, const Source& source) {
-    if (!option.assign(node))
+    if (!take(option, node, source))
         throw InputError(fmt::format("{}: {}: expected {}, found {}", source.at(node.source()), option.key,
                                      option.expected, detail::describe(node)));
     option.where = source.at(node.source());
@@ -253,7 +291,18 @@ private:
     std::string source_;
 };
 
+/// A job that lists layers means them, unless it names another model.
+void choose_listed_layers(Job& job, OptionList& options) {
+    Option& name = *options.find("model.name");
+    if (job.model.layers.empty() || name.where != Option{}.where)
+        return;
+    job.model.name = "layers";
+    name.where = options.find("model.layers")->where;
+}
+
 void check_combinations(const Job& job, const Combinations& combinations) {
+    combinations.forbid((job.model.name == "layers") == job.model.layers.empty(), {"model.name", "model.layers"},
+                        "the model \"layers\" is a list of layers, and no other one has any");
     const FederationOptions& federation = job.federation;
     combinations.forbid(federation.cohort > federation.clients, {"federation.cohort", "federation.clients"},
                         "the cohort is larger than the number of clients");
@@ -265,6 +314,8 @@ void check_combinations(const Job& job, const Combinations& combinations) {
                         "regression is trained with the loss \"mse\"");
     combinations.forbid(!regression && job.train.loss == "mse", {"train.loss", "data.format", "data.task"},
                         "labels are trained with the loss \"cross_entropy\"");
+    combinations.forbid(job.data.augment != Augmentation::none && job.data.format == "csv",
+                        {"data.augment", "data.format"}, "only images are augmented, and a table has none");
     combinations.forbid(regression && federation.partition.kind == "dirichlet",
                         {"federation.partition.kind", "data.task"}, "dirichlet deals classes, and regression has none");
     const OptimizerOptions& optimizer = job.train.optimizer;
@@ -326,6 +377,7 @@ Job parse_job(std::string_view toml, const std::string& source, std::span<const 
         const Source override_source{"--set " + text, false};
         apply_table(options, "", parse_override(text, override_source), override_source);
     }
+    choose_listed_layers(job, options);
     check_combinations(job, Combinations(options, source));
     return job;
 }
@@ -350,6 +402,8 @@ std::string describe_options() {
         text += fmt::format("{} = {}\n    {}\n    {}\n", option.key, option.text(), option.meaning, option.expected);
         for (const Choice& choice : option.choices)
             text += fmt::format("        {}: {}\n", choice.name, choice.meaning);
+        if (option.key == "model.layers")
+            text += detail::describe_layers();
     }
     return text;
 }

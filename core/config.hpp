@@ -2,6 +2,8 @@
 // the parser, the overrides, the resolved file, the help and the errors all follow from that one declaration).
 #pragma once
 
+#include "core/data/augmentation.hpp"
+#include "core/layers/norm.hpp"
 #include "core/quantize/quantizer.hpp"
 #include "core/sha256.hpp"
 
@@ -23,10 +25,12 @@ struct JobOptions {
 struct DataOptions {
     std::string format = "idx";  ///< one of data_format_choices()
     std::string path = "/usr/share/datasets/fashion-mnist";
-    std::string label = "last";           ///< csv: which column holds the label: "first", "last" or a header's name
+    std::string label = "last";           ///< csv: which column holds the label: "first", "last" or a header's name;
+                                          ///< cifar: which label of CIFAR-100: "coarse", the first, or "fine", the last
     std::string task = "classification";  ///< csv: classification | regression
     double test_fraction = 0.2;           ///< csv: the share of rows, drawn by the seed, that becomes the test split
     std::uint64_t limit = 0;              ///< use at most so many training samples, the first ones; 0 = all
+    Augmentation augment = Augmentation::none;  ///< of the images of training batches
 };
 
 struct PartitionOptions {
@@ -51,9 +55,29 @@ struct FederationOptions {
     PartitionOptions partition;
 };
 
+/// A layer of [[model.layers]]. Which members count depends on its kind, and so do their defaults: `dither
+/// --help-job` lists them.
+struct LayerOptions {
+    std::string kind;
+    std::int64_t outputs = 0;   ///< linear; 0 = as many as the data asks for
+    std::int64_t channels = 0;  ///< conv2d
+    std::int64_t kernel = 0;    ///< conv2d and pools
+    std::int64_t stride = 0;
+    std::int64_t padding = 0;
+    std::int64_t groups = 0;             ///< conv2d and group_norm
+    bool bias = true;                    ///< linear and conv2d
+    double rate = 0.5;                   ///< dropout
+    std::vector<LayerOptions> body;      ///< residual
+    std::vector<LayerOptions> shortcut;  ///< residual; empty: the identity
+
+    bool operator==(const LayerOptions&) const = default;
+};
+
 struct ModelOptions {
-    std::string name = "cnn2";                 ///< one of model_choices()
-    std::vector<std::int64_t> hidden = {128};  ///< mlp: widths of the hidden layers
+    std::string name = "cnn2";                                ///< one of model_choices()
+    std::vector<std::int64_t> hidden = {128};                 ///< mlp: widths of the hidden layers
+    NormStatistics norm_statistics = NormStatistics::shared;  ///< of batch norm
+    std::vector<LayerOptions> layers;                         ///< the model "layers", and only that
 };
 
 struct OptimizerOptions {
@@ -91,6 +115,7 @@ struct QuantizeOptions {
     QuantizerOptions activations{Symmetry::affine, Granularity::per_tensor, Rounding::nearest,
                                  Observer::moving_average_minmax};
     QuantizerOptions gradients{Symmetry::symmetric, Granularity::per_sample, Rounding::stochastic, Observer::minmax};
+    Execution execution = Execution::integer;
 };
 
 struct NoiseOptions {

@@ -1,5 +1,6 @@
 #include "core/rng.hpp"
 
+#include "core/detail/philox.hpp"
 #include "core/error.hpp"
 #include "core/simd.hpp"
 
@@ -9,56 +10,59 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstring>
 #include <numbers>
 #include <utility>
 
 namespace dither {
 namespace {
 
-using PhiloxKey = std::array<std::uint32_t, 2>;
-using PhiloxCounter = std::array<std::uint32_t, 4>;
+using detail::PhiloxCounter;
+using detail::PhiloxKey;
 constexpr unsigned kRounds = 10;
 
-/// Blocks that are computed side by side: word k of the i-th block is words[k][i], so that the loop over i vectorizes.
-constexpr std::uint32_t kLanes = 16;
-constexpr std::size_t kChunk = 4 * kLanes;
-struct Lanes {
-    alignas(64) std::uint32_t words[4][kLanes];
-};
+/// Words that are converted at once, in a loop that vectorizes whole.
+constexpr std::size_t kRun = 32;
+/// Words that are made at once: few enough to stay in the first cache.
+constexpr std::size_t kChunk = 16 * kRun;
 
-[[gnu::always_inline]] inline void philox(const PhiloxKey& key, const PhiloxCounter& first, Lanes& out) {
-    for (std::uint32_t i = 0; i < kLanes; ++i) {
-        const philox4x32_ctr_t counter{{first[0] + i, first[1], first[2], first[3]}};
-        const philox4x32_ctr_t block = philox4x32_R(kRounds, counter, philox4x32_key_t{{key[0], key[1]}});
-        for (std::size_t k = 0; k < 4; ++k)
-            out.words[k][i] = block.v[k];
+/// Fills `out` with values made of the words from `counter` on. kConvert(words, values) makes kPerWord * kRun values of
+/// kRun words. A short span costs the words of one run, not of a chunk.
+template <auto kConvert, std::size_t kPerWord = 1, typename Value>
+[[gnu::always_inline]] inline void fill(const PhiloxKey& key, PhiloxCounter counter, std::span<Value> out) {
+    constexpr std::size_t kValues = kPerWord * kRun;
+    alignas(64) std::uint32_t words[kChunk];
+    while (!out.empty()) {
+        const std::size_t runs = std::min(kChunk / kRun, (out.size() + kValues - 1) / kValues);
+        detail::fill_philox(key, counter, std::span(words).first(runs * kRun));
+        counter[0] += static_cast<std::uint32_t>(runs * kRun / 4);
+        const std::size_t whole = std::min(runs, out.size() / kValues);
+        for (std::size_t run = 0; run < whole; ++run)
+            kConvert(words + run * kRun, out.data() + run * kValues);
+        out = out.subspan(whole * kValues);
+        if (whole < runs) {
+            alignas(64) Value values[kValues];
+            kConvert(words + whole * kRun, values);
+            std::copy_n(values, out.size(), out.data());
+            return;
+        }
     }
 }
 
-/// Fills `out` from the blocks that start at `counter`. convert(lanes, values) turns one chunk's words into values,
-/// lane by lane; value k of block i then goes to out[4 * i + k].
-template <typename Value, typename Convert>
-[[gnu::always_inline]] inline void fill(const PhiloxKey& key, PhiloxCounter counter, std::span<Value> out,
-                                        Convert convert) {
-    Lanes lanes;
-    alignas(64) Value values[4][kLanes];
-    alignas(64) Value chunk[kChunk];
-    for (std::size_t done = 0; done < out.size(); done += kChunk, counter[0] += kLanes) {
-        philox(key, counter, lanes);
-        for (std::size_t i = 0; i < kLanes; ++i)
-            convert(lanes, values, i);
-        for (std::size_t i = 0; i < kLanes; ++i)
-            for (std::size_t k = 0; k < 4; ++k)
-                chunk[4 * i + k] = values[k][i];
-        std::copy_n(chunk, std::min(kChunk, out.size() - done), out.data() + done);
+[[gnu::always_inline]] inline void to_halfwords(const std::uint32_t* words, std::uint16_t* values) {
+    if constexpr (std::endian::native == std::endian::little) {
+        std::memcpy(values, words, kRun * sizeof *words);
+        return;
+    }
+    for (std::size_t i = 0; i < kRun; ++i) {
+        values[2 * i] = static_cast<std::uint16_t>(words[i]);
+        values[2 * i + 1] = static_cast<std::uint16_t>(words[i] >> 16);
     }
 }
 
-DITHER_CLONES void fill_philox(const PhiloxKey& key, const PhiloxCounter& counter, std::span<std::uint32_t> out) {
-    fill(key, counter, out, [](const Lanes& lanes, auto& values, std::size_t i) [[gnu::always_inline]] {
-        for (std::size_t k = 0; k < 4; ++k)
-            values[k][i] = lanes.words[k][i];
-    });
+DITHER_CLONES void fill_philox_halfwords(const PhiloxKey& key, const PhiloxCounter& counter,
+                                         std::span<std::uint16_t> out) {
+    fill<to_halfwords, 2>(key, counter, out);
 }
 
 /// The upper 24 bits of a word, as a multiple of 2^-24: every such float is exact.
@@ -66,19 +70,23 @@ DITHER_CLONES void fill_philox(const PhiloxKey& key, const PhiloxCounter& counte
     return static_cast<float>(static_cast<std::int32_t>(word >> 8)) * 0x1p-24F;
 }
 
+[[gnu::always_inline]] inline void to_uniforms(const std::uint32_t* words, float* values) {
+    for (std::size_t i = 0; i < kRun; ++i)
+        values[i] = to_uniform(words[i]);
+}
+
 DITHER_CLONES void fill_philox_uniform(const PhiloxKey& key, const PhiloxCounter& counter, std::span<float> out) {
-    fill(key, counter, out, [](const Lanes& lanes, auto& values, std::size_t i) [[gnu::always_inline]] {
-        for (std::size_t k = 0; k < 4; ++k)
-            values[k][i] = to_uniform(lanes.words[k][i]);
-    });
+    fill<to_uniforms>(key, counter, out);
+}
+
+[[gnu::always_inline]] inline void to_signs(const std::uint32_t* words, float* values) {
+    constexpr std::uint32_t kOne = std::bit_cast<std::uint32_t>(1.0F);
+    for (std::size_t i = 0; i < kRun; ++i)
+        values[i] = std::bit_cast<float>(kOne | (words[i] & 0x80000000U));
 }
 
 DITHER_CLONES void fill_philox_rademacher(const PhiloxKey& key, const PhiloxCounter& counter, std::span<float> out) {
-    fill(key, counter, out, [](const Lanes& lanes, auto& values, std::size_t i) [[gnu::always_inline]] {
-        constexpr std::uint32_t kOne = std::bit_cast<std::uint32_t>(1.0F);
-        for (std::size_t k = 0; k < 4; ++k)
-            values[k][i] = std::bit_cast<float>(kOne | (lanes.words[k][i] & 0x80000000U));
-    });
+    fill<to_signs>(key, counter, out);
 }
 
 // Box and Muller, "A note on the generation of random normal deviates", 1958:
@@ -129,15 +137,17 @@ struct Point {
     return {swapped ? sine : mirrored, swapped ? mirrored : sine};
 }
 
+[[gnu::always_inline]] inline void to_normals(const std::uint32_t* words, float* values) {
+    for (std::size_t i = 0; i < kRun; i += 2) {
+        const float radius = box_muller_radius(words[i]);
+        const Point direction = box_muller_direction(words[i + 1]);
+        values[i] = radius * direction.x;
+        values[i + 1] = radius * direction.y;
+    }
+}
+
 DITHER_CLONES void fill_philox_normal(const PhiloxKey& key, const PhiloxCounter& counter, std::span<float> out) {
-    fill(key, counter, out, [](const Lanes& lanes, auto& values, std::size_t i) [[gnu::always_inline]] {
-        for (std::size_t k = 0; k < 4; k += 2) {
-            const float radius = box_muller_radius(lanes.words[k][i]);
-            const Point direction = box_muller_direction(lanes.words[k + 1][i]);
-            values[k][i] = radius * direction.x;
-            values[k + 1][i] = radius * direction.y;
-        }
-    });
+    fill<to_normals>(key, counter, out);
 }
 
 }  // namespace
@@ -192,15 +202,18 @@ std::uint32_t Stream::below(std::uint32_t bound) {
     return static_cast<std::uint32_t>(product >> 32);
 }
 
-std::array<std::uint32_t, 4> Stream::take_blocks(std::size_t values) {
+std::array<std::uint32_t, 4> Stream::take_blocks(std::size_t words) {
     const std::array<std::uint32_t, 4> first = counter_;
-    counter_[0] += static_cast<std::uint32_t>((values + 3) / 4);
+    counter_[0] += static_cast<std::uint32_t>((words + 3) / 4);
     used_ = 4;
     return first;
 }
 
 void Stream::fill_words(std::span<std::uint32_t> out) {
-    fill_philox(key_, take_blocks(out.size()), out);
+    detail::fill_philox(key_, take_blocks(out.size()), out);
+}
+void Stream::fill_halfwords(std::span<std::uint16_t> out) {
+    fill_philox_halfwords(key_, take_blocks((out.size() + 1) / 2), out);
 }
 void Stream::fill_uniform(std::span<float> out) {
     fill_philox_uniform(key_, take_blocks(out.size()), out);

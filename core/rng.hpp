@@ -32,6 +32,7 @@ enum class Purpose : std::uint8_t {
     synthetic_data = 13,
     backoff = 14,
     evaluation = 15,
+    augmentation = 16,
     test = 255,
 };
 
@@ -70,6 +71,8 @@ public:
 
     /// The bulk forms start at the next whole block of the stream and vectorize.
     void fill_words(std::span<std::uint32_t> out);
+    /// The 16-bit halves of the words, the lower half first: half the cost a value.
+    void fill_halfwords(std::span<std::uint16_t> out);
     /// Uniform in [0, 1), multiples of 2^-24.
     void fill_uniform(std::span<float> out);
     /// Standard normal by Box and Muller (1958).
@@ -81,8 +84,8 @@ public:
 
 private:
     std::array<std::uint32_t, 4> block_at(std::uint32_t index) const;
-    /// The counter of the next whole block; moves on by the blocks that so many values need.
-    std::array<std::uint32_t, 4> take_blocks(std::size_t values);
+    /// The counter of the next whole block; moves on by the blocks that so many words need.
+    std::array<std::uint32_t, 4> take_blocks(std::size_t words);
 
     std::array<std::uint32_t, 2> key_;
     std::array<std::uint32_t, 4> counter_;  ///< counter_[0] is the next block

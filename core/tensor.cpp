@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace dither {
@@ -33,11 +34,53 @@ std::string Shape::str() const {
     return fmt::format("[{}]", fmt::join(extents_.begin(), extents_.begin() + rank_, ", "));
 }
 
+Tensor::Tensor(const Shape& shape, Arena* arena)
+    : shape_(shape), count_(static_cast<std::size_t>(shape.count())), values_(count_, arena) {}
+
+Tensor::Tensor(const Tensor& other) : shape_(other.shape_), count_(other.count_), values_(other.count_) {
+    std::ranges::copy(other.values(), values_.data());
+}
+
+Tensor& Tensor::operator=(const Tensor& other) {
+    return *this = Tensor(other);
+}
+
+Tensor::Tensor(Tensor&& other) noexcept
+    : shape_(std::exchange(other.shape_, {})),
+      count_(std::exchange(other.count_, 0)),
+      values_(std::move(other.values_)) {}
+
+Tensor& Tensor::operator=(Tensor&& other) noexcept {
+    shape_ = std::exchange(other.shape_, {});
+    count_ = std::exchange(other.count_, 0);
+    values_ = std::move(other.values_);
+    return *this;
+}
+
 void Tensor::resize(const Shape& shape) {
     shape_ = shape;
     count_ = static_cast<std::size_t>(shape.count());
-    if (values_.size() < count_)
-        values_.resize(count_);
+    if (values_.size() >= count_)
+        return;
+    values_ = Buffer<float>(count_);
+    std::ranges::fill(values_.values(), 0.0F);
+}
+
+void Tensor::reshape(const Shape& shape) {
+    require(shape.count() == count(), "{} values cannot take the shape {}", count(), shape.str());
+    shape_ = shape;
+}
+
+Tensor Tensor::share() const {
+    Tensor second;
+    second.shape_ = shape_;
+    second.count_ = count_;
+    second.values_ = values_.share();
+    return second;
+}
+
+void Tensor::release() {
+    *this = Tensor();
 }
 
 std::span<const float> Tensor::item(std::int64_t index) const {

@@ -1,6 +1,8 @@
 // Dense float tensors, NHWC, in memory aligned to a cache line.
 #pragma once
 
+#include "core/arena.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -41,18 +43,32 @@ private:
 /// 64-byte aligned storage: a whole cache line and a whole AVX-512 register.
 using AlignedFloats = std::vector<float, boost::alignment::aligned_allocator<float, 64>>;
 
-/// Owns its values; copying copies them. Not thread-safe.
+/// Owns its values, in an arena or in the system's memory; copying copies them into the system's. Not thread-safe.
 class Tensor {
 public:
     Tensor() = default;
-    /// All zeros.
+    /// All zeros, in the system's memory.
     explicit Tensor(const Shape& shape) { resize(shape); }
+    /// In `arena`, where there is one; values are unspecified.
+    Tensor(const Shape& shape, Arena* arena);
+    Tensor(const Tensor& other);
+    Tensor& operator=(const Tensor& other);
+    Tensor(Tensor&& other) noexcept;
+    Tensor& operator=(Tensor&& other) noexcept;
 
     /// Takes the new shape. Memory only ever grows, so that a buffer planned for the largest batch never allocates
-    /// again. Values are unspecified afterwards, except that new memory is zero.
+    /// again. Values are unspecified afterwards, except that new memory is zero. Not for a tensor that is shared.
     void resize(const Shape& shape);
+    /// The same values in another shape of as many.
+    void reshape(const Shape& shape);
+    /// A second handle to the same values.
+    Tensor share() const;
+    /// No other handle sees these values, so they may be changed in place.
+    bool unique() const { return values_.unique(); }
+    void release();
 
     const Shape& shape() const { return shape_; }
+    bool empty() const { return shape_.rank() == 0; }
     std::int64_t count() const { return static_cast<std::int64_t>(count_); }
     float* data() { return values_.data(); }
     const float* data() const { return values_.data(); }
@@ -65,7 +81,7 @@ public:
 private:
     Shape shape_;
     std::size_t count_ = 0;
-    AlignedFloats values_;
+    Buffer<float> values_;
 };
 
 }  // namespace dither

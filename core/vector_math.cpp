@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <numbers>
 
+#include "core/error.hpp"
 #include "core/simd.hpp"
 
 namespace dither {
@@ -24,6 +26,27 @@ DITHER_CLONES double lane_squares(const float* v, std::size_t count) {
         }
     for (std::size_t lane = 0; i < count; ++i, ++lane)
         sums[lane] += static_cast<double>(v[i]) * v[i];
+    double total = 0;
+    for (const double sum : sums)
+        total += sum;
+    return total;
+}
+
+DITHER_CLONES double lane_blend(float* average, const float* v, std::size_t count, float memory) {
+    const float share = 1 - memory;
+    std::array<double, kLanes> sums{};
+    std::size_t i = 0;
+    for (; i + kLanes <= count; i += kLanes)
+#pragma GCC ivdep
+        for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            const float x = v[i + lane];
+            average[i + lane] = memory * average[i + lane] + share * x;
+            sums[lane] += static_cast<double>(x) * x;
+        }
+    for (std::size_t lane = 0; i < count; ++i, ++lane) {
+        average[i] = memory * average[i] + share * v[i];
+        sums[lane] += static_cast<double>(v[i]) * v[i];
+    }
     double total = 0;
     for (const double sum : sums)
         total += sum;
@@ -62,6 +85,35 @@ DITHER_CLONES bool lane_finite(const float* v, std::size_t count) {
     return bad == 0;
 }
 
+/// x = n log(2) + r with |r| <= log(2) / 2, log(2) in two parts so that n log(2) is exact (Cody, Waite, "Software
+/// manual for the elementary functions", 1980, chapter 6), and the polynomial of Moshier's Cephes (expf) for e^r.
+[[gnu::always_inline]] inline float exponential(float x) {
+    constexpr float kShift = 12582912.0F;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+    constexpr float kLowest = -87.33F;     // the smallest normal result
+    constexpr float kHighest = 88.72283F;
+    const float shifted = x * std::numbers::log2e_v<float> + kShift;
+    const float n = shifted - kShift;
+    const float r = (x - n * 0.693359375F) + n * 2.12194440e-4F;
+    float p = 1.9875691500e-4F;
+    p = p * r + 1.3981999507e-3F;
+    p = p * r + 8.3334519073e-3F;
+    p = p * r + 4.1665795894e-2F;
+    p = p * r + 1.6666665459e-1F;
+    p = p * r + 5.0000001201e-1F;
+    p = p * (r * r) + r + 1.0F;
+    const std::uint32_t power = std::bit_cast<std::uint32_t>(shifted) << 23;
+    const float inside = std::bit_cast<float>(std::bit_cast<std::uint32_t>(p) + power);
+    const float bounded = x > kHighest ? std::numeric_limits<float>::infinity() : inside;
+    const float result = x < kLowest ? 0.0F : bounded;
+    return x == x ? result : x;
+}
+
+DITHER_CLONES void each_exponential(const float* x, float* out, std::size_t count) {
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < count; ++i)
+        out[i] = exponential(x[i]);
+}
+
 }  // namespace
 
 double squared_norm(std::span<const float> v) {
@@ -75,12 +127,38 @@ double squared_norm(std::span<const double> v) {
     return sum;
 }
 
+double blend_and_square(std::span<float> average, std::span<const float> v, float memory) {
+    require(average.size() == v.size(), "an average of {} values for {}", average.size(), v.size());
+    return lane_blend(average.data(), v.data(), v.size(), memory);
+}
+
 float max_magnitude(std::span<const float> v) {
     return lane_magnitudes(v.data(), v.size());
 }
 
 bool all_finite(std::span<const float> v) {
     return lane_finite(v.data(), v.size());
+}
+
+void exponentials(std::span<const float> x, std::span<float> out) {
+    require(x.size() == out.size(), "exponentials of {} values into {}", x.size(), out.size());
+    each_exponential(x.data(), out.data(), x.size());
+}
+
+double binary_logarithm(double x) {
+    require(x > 0 && std::isfinite(x), "the logarithm of {}", x);
+    int exponent = 0;
+    double mantissa = std::frexp(x, &exponent);
+    if (mantissa < std::numbers::sqrt2 / 2) {
+        mantissa *= 2;
+        --exponent;
+    }
+    // ln m = 2 artanh s = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| < 0.172: the rest after s^21 is below 2^-60.
+    const double s = (mantissa - 1) / (mantissa + 1);
+    double sum = 0;
+    for (int k = 21; k >= 1; k -= 2)
+        sum = sum * (s * s) + 1.0 / k;
+    return exponent + 2 * std::numbers::log2e * (s * sum);
 }
 
 }  // namespace dither

@@ -1,4 +1,5 @@
-// Reductions over flat vectors, in one fixed order, so that the same values give the same bits everywhere.
+// Functions of flat vectors: reductions in one fixed order and exponentials without the C library, so that the same
+// values give the same bits everywhere.
 #pragma once
 
 #include <span>
@@ -9,8 +10,19 @@ namespace dither {
 double squared_norm(std::span<const float> v);
 /// The same of doubles, one after the other.
 double squared_norm(std::span<const double> v);
+/// average[i] <- memory * average[i] + (1 - memory) * v[i] in the pass that takes squared_norm(v), which it returns.
+/// Both have the same size.
+double blend_and_square(std::span<float> average, std::span<const float> v, float memory);
 /// max |v[i]|; 0 for an empty vector. Not finite if any value is not.
 float max_magnitude(std::span<const float> v);
 bool all_finite(std::span<const float> v);
+
+/// out[i] = e^x[i] within 1 unit in the last place; 0 below x = -87.33, where results would be subnormal, and infinite
+/// above 88.7228. A NaN stays one. The C library's exp picks variants with and without fused multiply-adds by
+/// processor, whose last bits differ. Both have the same size; out may be x.
+void exponentials(std::span<const float> x, std::span<float> out);
+
+/// log2(x) for a finite x > 0, within about 2 units in the last place, exact for powers of two; for the same reason.
+double binary_logarithm(double x);
 
 }  // namespace dither

@@ -11,6 +11,11 @@ packages=(
     dataset-fashion-mnist gnuplot-nox jq
 )
 
+# The faster convolutions on AVX-512; Dither builds without it.
+if [ "$(dpkg --print-architecture)" = amd64 ]; then
+    packages+=(libdnnl-dev)
+fi
+
 missing=()
 for package in "${packages[@]}"; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")

@@ -80,18 +80,18 @@ void Trainer::measure_curvature(const TrainingTask& task, TrainingReport& report
 
 double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number) {
     const std::size_t size = std::min<std::size_t>(job_.train.batch_size, order_.size() - first);
-    data_.gather(std::span(order_).subspan(first, size), batch_);
-
     Pass pass{.plan = task.plan, .noise = noise_.get(), .key = key, .training = true};
     pass.key.step = number;
     pass.measure = task.plan != nullptr && number % kMeasureEvery == 0;
-    const Tensor& output = model_->forward(batch_.inputs, pass);
-    output_gradient_.resize(output.shape());
-    const double loss = loss_->evaluate(output, batch_.targets, &output_gradient_).mean_loss();
+    data_.gather(std::span(order_).subspan(first, size), batch_, job_.data.augment, pass.key);
+
+    const Tensor output = model_->forward(batch_.inputs, pass);
+    Tensor gradient(output.shape(), &model_->arena());
+    const double loss = loss_->evaluate(output, batch_.targets, &gradient).mean_loss();
     if (!std::isfinite(loss))
         throw TrainingError(
             fmt::format("client {}, round {}, step {}: the loss is {}", task.client, task.round, number + 1, loss));
-    model_->backward(batch_.inputs, output_gradient_, pass);
+    model_->backward(std::move(gradient), pass);
     observe_gradients();
     optimizer_->step(model_->parameters(), model_->gradients(), task.plan, pass.key);
     return loss;
@@ -99,15 +99,17 @@ double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t
 
 void Trainer::observe_gradients() {
     const std::span<const float> gradients = model_->gradients();
-    for (std::size_t i = 0; i < smoothed_.size(); ++i)
-        smoothed_[i] = kSmoothing * smoothed_[i] + (1 - kSmoothing) * gradients[i];
     for (std::size_t layer = 0; layer < squared_gradients_.size(); ++layer)
-        squared_gradients_[layer] += squared_norm(schema().slice(gradients, layer));
+        squared_gradients_[layer] += blend_and_square(schema().slice(std::span<float>(smoothed_), layer),
+                                                      schema().slice(gradients, layer), kSmoothing);
 }
 
 void Trainer::gather_statistics(TrainingReport& report, std::span<const float> update) {
     model_->report(report.layers);
-    const double correction = 1 - std::pow(static_cast<double>(kSmoothing), report.steps);
+    double memory = 1;  // kSmoothing^steps, by multiplications, which are the same on every processor
+    for (std::uint32_t step = 0; step < report.steps; ++step)
+        memory *= kSmoothing;
+    const double correction = 1 - memory;
     for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
         LayerStatistics& s = report.layers[layer];
         const auto change = schema().slice(update, layer);

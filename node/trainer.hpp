@@ -55,7 +55,6 @@ private:
     std::unique_ptr<Optimizer> optimizer_;
     CurvatureProbe curvature_;
     Batch batch_;
-    Tensor output_gradient_;
     std::vector<std::uint32_t> order_;
     std::vector<float> smoothed_;            ///< moving average of the gradient, beta = 0.9, for signal_norm
     std::vector<double> squared_gradients_;  ///< of each layer, summed over the steps

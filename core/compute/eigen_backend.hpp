@@ -1,6 +1,5 @@
-// Eigen's matrix products behind the compute interface: portable, and compiled for several instruction sets of x86-64,
-// of which one is chosen at run time. Convolutions gather each image's windows into a matrix (im2col) that stays in
-// cache.
+// Kernels on Eigen's vectors behind the compute interface: portable, and compiled for several instruction sets of
+// x86-64, of which one is chosen at run time. Convolutions sum over the windows of each image where they are.
 #pragma once
 
 #include "core/compute/backend.hpp"

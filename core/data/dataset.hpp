@@ -2,6 +2,8 @@
 #pragma once
 
 #include "core/choice.hpp"
+#include "core/data/augmentation.hpp"
+#include "core/rng.hpp"
 #include "core/tensor.hpp"
 
 #include <cstdint>
@@ -20,13 +22,23 @@ struct Targets {
 struct Batch {
     Tensor inputs;  ///< [batch, ...sample shape]
     Targets targets;
+    std::vector<std::uint8_t> varied;  ///< room for one image that gather augments
 };
 
-/// Immutable after loading; may be shared by threads. Images stay bytes and are normalized as they are gathered:
-/// (pixel / 255 - mean) / deviation, with one mean and deviation of the training set.
+/// How a channel's pixels become inputs: (pixel / 255 - mean) / deviation.
+struct ChannelScaling {
+    float mean = 0;
+    float deviation = 1;
+};
+
+/// Immutable after loading; may be shared by threads. Images stay bytes and are normalized as they are gathered.
 class Dataset {
 public:
-    /// Bytes, for images. sample: one item's shape with batch extent 1; pixels: [count, ...]; labels: [count].
+    /// Bytes, for images. sample: one item's shape with batch extent 1; pixels: [count, ...]; labels: [count]; scaling:
+    /// one for each channel, the innermost extent of the sample, or one for all.
+    Dataset(const Shape& sample, std::vector<std::uint8_t> pixels, std::vector<std::int32_t> labels, int classes,
+            std::span<const ChannelScaling> scaling);
+    /// The same mean and deviation for every channel.
     Dataset(const Shape& sample, std::vector<std::uint8_t> pixels, std::vector<std::int32_t> labels, int classes,
             float mean, float deviation);
     /// Floats, for tables; used as they are. Either labels with classes > 0 or targets: [count, outputs].
@@ -41,8 +53,19 @@ public:
 
     /// Fills `batch` with the samples at `indices`; its buffers only ever grow.
     void gather(std::span<const std::uint32_t> indices, Batch& batch) const;
+    /// The same with images varied at random: the variation of position i is drawn from word i of the stream `key` with
+    /// Purpose::augmentation, so it depends on seed, client, round, step and place in the batch alone. Anything but
+    /// Augmentation::none needs images of bytes, [1, height, width, channels].
+    void gather(std::span<const std::uint32_t> indices, Batch& batch, Augmentation augmentation,
+                const StreamKey& key) const;
 
 private:
+    /// Everything of a batch but the values of its inputs.
+    void prepare(std::span<const std::uint32_t> indices, Batch& batch) const;
+    /// vary(image) says where the pixels are that stand for those of `image`.
+    template <typename Vary>
+    void normalize_images(std::span<const std::uint32_t> indices, Batch& batch, Vary vary) const;
+
     Shape sample_;
     std::size_t size_ = 0;
     std::vector<std::uint8_t> pixels_;
@@ -51,8 +74,10 @@ private:
     std::vector<float> targets_;
     int classes_ = 0;
     int outputs_ = 0;
-    float center_ = 0;  ///< normalized = (pixel - center_) * factor_
-    float factor_ = 1;
+    /// normalized[i] = (pixel[i] - centers_[i % size]) * factors_[i % size]: a channel's numbers repeated for some
+    /// pixels
+    std::vector<float> centers_;
+    std::vector<float> factors_;
 };
 
 struct DataOptions;

@@ -13,6 +13,8 @@ using Reader = DataSplits (*)(const DataOptions&, std::uint32_t seed);
 
 constexpr std::array kFormats{
     ChoiceRow<Reader>{"idx", "MNIST's four files, in the folder data.path", detail::load_idx},
+    ChoiceRow<Reader>{"cifar", "the binary files of CIFAR-10 or CIFAR-100, in the folder data.path",
+                      detail::load_cifar},
     ChoiceRow<Reader>{"csv", "a table of numbers, the file data.path", detail::load_csv},
 };
 

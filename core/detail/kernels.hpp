@@ -7,7 +7,20 @@
 
 namespace dither::detail {
 
-/// A convolution's sizes; patches are [out_height * out_width, kernel * kernel * channels].
+/// Sums over windows of a source that are never copied: convolutions, their input gradients, and matrix products.
+/// Offsets count floats. A window is `runs` runs of `run` values; `channels` is a multiple of Kernels::vector, except
+/// where the product is depthwise.
+struct WindowProduct {
+    std::int64_t positions;
+    const std::int64_t* from;  ///< [positions], windows in the source
+    const std::int64_t* to;    ///< [positions], channels in the result
+    std::int64_t runs;
+    const std::int64_t* run_start;  ///< [runs], in a window
+    std::int64_t run;
+    std::int64_t channels;
+};
+
+/// A convolution's sizes, for its sparse adjoints.
 struct PatchGeometry {
     std::int64_t height;  ///< of the image
     std::int64_t width;
@@ -20,33 +33,43 @@ struct PatchGeometry {
     std::int64_t out_channels;
 };
 
-/// Floats that gather_patches may touch beyond the end of its padded image and of its patches.
-inline constexpr std::int64_t kPatchSlack = 8;
-
 /// All matrices are dense and row-major. No kernel allocates.
 struct Kernels {
     const char* instruction_set;
+    std::int64_t vector;  ///< floats of a register
 
-    /// c = a * b + bias for every row; bias may be null.   a: [m, k], b: [k, n], c: [m, n]
-    void (*affine)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, const float* bias,
-                   float* c);
-    /// c = a * b^T                                         a: [m, k], b: [n, k], c: [m, n]
-    void (*times_transposed)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b, float* c);
-    /// c += a^T * b                                        a: [k, m], b: [k, n], c: [m, n]
+    /// result[to[p] + c] = sum over t, i of source[from[p] + run_start[t] + i] * w[t][i][c]
+    void (*multiply_windows)(const WindowProduct& product, const float* source, const float* packed, float* result);
+    /// w: [rows, channels], rows = runs * run; packed: in the order in which multiply_windows reads it, with zeros for
+    /// the channels up to a whole register.
+    void (*pack_windows)(std::int64_t rows, std::int64_t channels, const float* w, float* packed);
+    /// The same from w: [channels, rows].
+    void (*pack_transposed)(std::int64_t rows, std::int64_t channels, const float* w, float* packed);
+    /// w[t][i][c] += sum over p of source[from[p] + run_start[t] + i] * result[p][c]
+    void (*add_window_weights)(const WindowProduct& product, const float* source, const float* result, float* w);
+
+    // The same, channel by channel, with runs of one value a channel and any number of channels.
+    /// result[to[p] + c] = sum over t of source[from[p] + run_start[t] + c] * w[t][c]
+    void (*multiply_depthwise)(const WindowProduct& product, const float* source, const float* w, float* result);
+    /// w[t][c] += sum over p of source[from[p] + run_start[t] + c] * result[p][c]
+    void (*add_depthwise_weights)(const WindowProduct& product, const float* source, const float* result, float* w);
+
+    /// c += a^T * b        a: [k, m], b: [k, n], c: [m, n]
     void (*add_transposed_times)(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, const float* b,
                                  float* c);
-    /// Copies every window of an image into a row of `patches` (im2col; Chellapilla et al. 2006). `padded` is scratch.
-    void (*gather_patches)(const PatchGeometry& geometry, const float* image, float* padded, float* patches);
-    /// The adjoint of gather_patches: sums the patches into the image (col2im); overwrites the image.
-    void (*scatter_patches)(const PatchGeometry& geometry, const float* patches, float* padded, float* image);
+    /// b = a^T             a: [m, n], b: [n, m]
+    void (*transpose)(std::int64_t m, std::int64_t n, const float* a, float* b);
+    /// b += a^T
+    void (*add_transposed)(std::int64_t m, std::int64_t n, const float* a, float* b);
 
     // The two adjoints of a convolution over the non-zero values of one image's dy alone: behind ReLU and max pooling
-    // three in four and more are zero. Weights are transposed: [out_channels, kernel * kernel * channels].
+    // three in four and more are zero. `padded` is scratch. Weights are transposed: [out_channels, kernel * kernel *
+    // channels].
     std::int64_t (*count_nonzero)(const float* values, std::int64_t count);
-    /// dw_transposed += dy^T * patches(image)
+    /// dw_transposed += dy^T * windows(image)
     void (*add_sparse_weights)(const PatchGeometry& geometry, const float* image, const float* dy, float* padded,
                                float* dw_transposed);
-    /// image = the adjoint of gather_patches on dy * w_transposed
+    /// image = the adjoint of taking windows, on dy * w_transposed
     void (*scatter_sparse)(const PatchGeometry& geometry, const float* dy, const float* w_transposed, float* padded,
                            float* image);
 };

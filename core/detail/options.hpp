@@ -62,6 +62,8 @@ public:
     void levels(std::string key, std::vector<int>& member, std::string meaning);
     /// 2 .. 16, or "auto", which is kept as 0.
     void code_bits(std::string key, int& member, std::string meaning);
+    /// An option of another form.
+    void add(Option option) { options_.push_back(std::move(option)); }
 
     template <typename Integer>
     void integer(std::string key, Integer& member, std::int64_t low, std::int64_t high, std::string meaning) {
@@ -86,7 +88,6 @@ public:
     std::string nearest(std::string_view unknown) const;
 
 private:
-    void add(Option option) { options_.push_back(std::move(option)); }
     void add_integer(std::string key, std::int64_t low, std::int64_t high, std::function<std::int64_t()> get,
                      std::function<void(std::int64_t)> set, std::string meaning);
 

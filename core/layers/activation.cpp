@@ -1,70 +1,169 @@
 #include "core/layers/activation.hpp"
 
 #include "core/error.hpp"
+#include "core/layers/detail/bit_mask.hpp"
+#include "core/layers/detail/tanh.hpp"
 #include "core/simd.hpp"
+
+#include <limits>
 
 namespace dither {
 namespace {
 
-DITHER_CLONES void relu(const float* x, float* y, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
-        y[i] = x[i] < 0 ? 0 : x[i];
+struct Bounds {
+    float low;
+    float high;
+};
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+/// The pieces of a clamp, as a recorded pass remembers them: a byte for each value.
+enum Piece : std::uint8_t { kLow, kInside, kHigh };
+
+DITHER_CLONES void clamp(const float* x, float* y, std::size_t count, const Bounds bounds) {
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < count; ++i) {
+        const float above = x[i] < bounds.low ? bounds.low : x[i];
+        y[i] = above > bounds.high ? bounds.high : above;
+    }
 }
 
-DITHER_CLONES void relu_backward(const float* y, const float* dy, float* dx, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
-        dx[i] = y[i] > 0 ? dy[i] : 0;
+DITHER_CLONES void mark_inside(const float* x, std::uint32_t* inside, std::size_t count, const Bounds bounds) {
+    mask::pack(inside, count, [=](std::size_t i) { return (x[i] > bounds.low) & (x[i] < bounds.high); });
 }
 
-DITHER_CLONES void record_positive(const float* x, std::uint8_t* positive, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
-        positive[i] = x[i] > 0 ? 1 : 0;
+DITHER_CLONES void record_pieces(const float* x, std::uint8_t* pieces, std::size_t count, const Bounds bounds) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const Piece upper = x[i] < bounds.high ? kInside : kHigh;
+        pieces[i] = x[i] > bounds.low ? upper : kLow;
+    }
 }
 
-DITHER_CLONES void keep_recorded(const std::uint8_t* positive, const float* in, float* out, std::size_t count) {
-    for (std::size_t i = 0; i < count; ++i)
-        out[i] = positive[i] != 0 ? in[i] : 0;
+DITHER_CLONES void clamp_held(const std::uint8_t* pieces, const float* x, float* y, std::size_t count,
+                              const Bounds bounds) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const float bound = pieces[i] == kLow ? bounds.low : bounds.high;
+        y[i] = pieces[i] == kInside ? x[i] : bound;
+    }
 }
 
-class Relu final : public Layer {
+DITHER_CLONES void pass_inside(const std::uint8_t* pieces, const float* dy, float* dx, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i)
+        dx[i] = pieces[i] == kInside ? dy[i] : 0;
+}
+
+DITHER_CLONES void tanh_forward(const float* x, float* y, std::size_t count) {
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < count; ++i)
+        y[i] = detail::tanh_of(x[i]);
+}
+
+DITHER_CLONES void tanh_backward(const float* y, const float* dy, float* dx, std::size_t count) {
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < count; ++i)
+        dx[i] = dy[i] * (1.0F - y[i] * y[i]);
+}
+
+void check_items(std::string_view kind, const Shape& item, const Tensor& x) {
+    require(x.shape().rank() > 0 && x.count() == item.count() * x.shape()[0],
+            "{}: expected items of {} values, got {} in all", kind, item.count(), x.count());
+}
+
+/// ReLU, ReLU6 and hard tanh.
+class Clamp final : public Layer {
 public:
-    explicit Relu(const Shape& input) : shape_(input.with_batch(1)) {}
+    Clamp(std::string_view kind, const Bounds& bounds, const Shape& input)
+        : kind_(kind), bounds_(bounds), shape_(input.with_batch(1)) {}
 
-    std::string_view kind() const override { return "relu"; }
+    std::string_view kind() const override { return kind_; }
     Shape output_shape() const override { return shape_; }
 
-    void forward(const Tensor& x, Tensor& y, const Pass& pass) override {
-        y.resize(shape_.with_batch(x.shape()[0]));
-        require(x.count() == y.count(), "relu: expected {} values, got {}", y.count(), x.count());
-        const std::size_t count = y.values().size();
-        if (pass.branches == Branches::held)
-            return keep_recorded(positive_.data(), x.data(), y.data(), count);
-        relu(x.data(), y.data(), count);
-        if (pass.branches == Branches::record) {
-            positive_.resize(count);
-            record_positive(x.data(), positive_.data(), count);
+    Tensor forward(Tensor x, const Pass& pass) override {
+        check_items(kind_, shape_, x);
+        const std::size_t count = x.values().size();
+        Tensor y = in_place_of(x, pass);
+        if (pass.branches == Branches::held) {
+            clamp_held(held_.data(), x.data(), y.data(), count, bounds_);
+            return y;
         }
+        if (pass.branches == Branches::record) {
+            held_.resize(count);
+            record_pieces(x.data(), held_.data(), count, bounds_);
+        }
+        if (pass.keep) {
+            inside_ = Buffer<std::uint32_t>(mask::words_of(count), pass.arena);
+            mark_inside(x.data(), inside_.data(), count, bounds_);
+        }
+        clamp(x.data(), y.data(), count, bounds_);
+        return y;
     }
 
-    void backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor* dx, const Pass& pass) override {
-        if (dx == nullptr)
-            return;
-        require(dy.count() == y.count(), "relu: expected {} gradients, got {}", y.count(), dy.count());
-        dx->resize(x.shape());
+    Tensor backward(Tensor dy, const Pass& pass, bool wanted) override {
+        const Buffer<std::uint32_t> inside = std::move(inside_);
+        if (!wanted)
+            return {};
+        Tensor dx = in_place_of(dy, pass);
         if (pass.branches == Branches::held)
-            return keep_recorded(positive_.data(), dy.data(), dx->data(), y.values().size());
-        relu_backward(y.data(), dy.data(), dx->data(), y.values().size());
+            pass_inside(held_.data(), dy.data(), dx.data(), dy.values().size());
+        else
+            mask::apply(inside.data(), dy.data(), dx.data(), dy.values().size());
+        return dx;
+    }
+
+private:
+    std::string_view kind_;
+    Bounds bounds_;
+    Shape shape_;
+    Buffer<std::uint32_t> inside_;    ///< a bit for each value
+    std::vector<std::uint8_t> held_;  ///< pieces of the last recorded pass
+};
+
+class Tanh final : public Layer {
+public:
+    explicit Tanh(const Shape& input) : shape_(input.with_batch(1)) {}
+
+    std::string_view kind() const override { return "tanh"; }
+    Shape output_shape() const override { return shape_; }
+
+    Tensor forward(Tensor x, const Pass& pass) override {
+        check_items(kind(), shape_, x);
+        Tensor y = in_place_of(x, pass);
+        tanh_forward(x.data(), y.data(), x.values().size());
+        if (pass.keep)
+            y_ = y.share();
+        return y;
+    }
+
+    Tensor backward(Tensor dy, const Pass& pass, bool wanted) override {
+        const Tensor y = std::move(y_);
+        if (!wanted)
+            return {};
+        Tensor dx = in_place_of(dy, pass);
+        tanh_backward(y.data(), dy.data(), dx.data(), dy.values().size());
+        return dx;
     }
 
 private:
     Shape shape_;
-    std::vector<std::uint8_t> positive_;  ///< of the last recorded pass
+    Tensor y_;
 };
 
 }  // namespace
 
 std::unique_ptr<Layer> make_relu(const Shape& input) {
-    return std::make_unique<Relu>(input);
+    return std::make_unique<Clamp>("relu", Bounds{0, kInfinity}, input);
+}
+
+std::unique_ptr<Layer> make_relu6(const Shape& input) {
+    return std::make_unique<Clamp>("relu6", Bounds{0, 6}, input);
+}
+
+std::unique_ptr<Layer> make_hard_tanh(const Shape& input) {
+    return std::make_unique<Clamp>("hard_tanh", Bounds{-1, 1}, input);
+}
+
+std::unique_ptr<Layer> make_tanh(const Shape& input) {
+    return std::make_unique<Tanh>(input);
 }
 
 }  // namespace dither

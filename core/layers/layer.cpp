@@ -10,4 +10,8 @@ void Layer::attach(std::size_t, std::span<float> values, std::span<float> gradie
 
 void Layer::report(LayerStatistics&) const {}
 
+Tensor in_place_of(Tensor& x, const Pass& pass) {
+    return x.unique() ? x.share() : Tensor(x.shape(), pass.arena);
+}
+
 }  // namespace dither

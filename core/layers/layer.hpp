@@ -1,7 +1,7 @@
 // The layers of a network: forward and backward on whole batches, in planned buffers.
 //
 // To add a layer: one file in core/layers/ that implements Layer, with a header that declares its maker, its method in
-// core/model/detail/chain.hpp and its line in CMake.
+// core/model/detail/chain.hpp, its row in core/model/described.cpp and its line in CMake.
 #pragma once
 
 #include "core/noise/noise.hpp"
@@ -10,6 +10,7 @@
 #include "core/rng.hpp"
 #include "core/tensor.hpp"
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,14 +26,19 @@ enum class Branches : std::uint8_t {
     held,    ///< as at the last recorded pass
 };
 
+/// What may follow a layer with weights within one pass over its results.
+enum class Tail : std::uint8_t { relu, max_pool };  ///< max_pool: windows of 2x2, side by side
+
 /// What a pass over the network needs beside its operands. Borrowed for the length of the call.
 struct Pass {
     const PrecisionPlan* plan = nullptr;  ///< null: fp32 everywhere
     const Noise* noise = nullptr;         ///< null: none; used in training only
     StreamKey key;                        ///< seed, client, round and step of every random number of the pass
     Branches branches = Branches::free;
-    bool training = false;  ///< observers learn, noise is injected, statistics are kept
-    bool measure = false;   ///< also measure what costs a pass of its own: forward_error, backward_error
+    bool training = false;   ///< observers learn, noise is injected, statistics are kept
+    bool measure = false;    ///< also measure what costs a pass of its own: forward_error, backward_error
+    bool keep = true;        ///< a backward pass follows: the layers keep what it needs
+    Arena* arena = nullptr;  ///< where activations live; set by the model
 };
 
 /// A tensor of parameters that a layer asks for.
@@ -40,12 +46,16 @@ struct ParameterSpec {
     std::string name;
     Shape shape;
     std::int64_t fan_in = 0;  ///< for initialization: weight and bias are U(-1/sqrt(fan_in), 1/sqrt(fan_in))
+    float constant = 0;       ///< initial value where fan_in is 0
+    bool trained = true;      ///< false: no optimizer's business; the layer writes it itself and gives no gradient
 };
 
 /// One layer, bound to its input shape and its largest batch at construction. It borrows its parameters and gradients
 /// from the model, which keeps all of them in one flat vector. Not thread-safe.
 ///
-/// x: [batch, ...] input, y: [batch, ...] output, dy and dx: dL/dy and dL/dx of the same shapes.
+/// Tensors change hands: a layer owns the input that it is given, so it may work in place where it is the only owner
+/// (Tensor::unique), keep it for the backward pass, or keep less (codes, a mask) and let the memory go. What it returns
+/// is the caller's. x: [batch, ...] input, y: [batch, ...] output, dy and dx: dL/dy and dL/dx of the same shapes.
 class Layer {
 public:
     virtual ~Layer() = default;
@@ -53,9 +63,11 @@ public:
     virtual std::string_view kind() const = 0;
     /// The shape of one item of the output, batch extent 1.
     virtual Shape output_shape() const = 0;
-    virtual void forward(const Tensor& x, Tensor& y, const Pass& pass) = 0;
-    /// Overwrites the layer's gradients and, unless null, dx. x and y are those of the last forward call.
-    virtual void backward(const Tensor& x, const Tensor& y, const Tensor& dy, Tensor* dx, const Pass& pass) = 0;
+    /// Returns y.
+    virtual Tensor forward(Tensor x, const Pass& pass) = 0;
+    /// Overwrites the layer's gradients and returns dx, or an empty tensor where none is `wanted`. Follows a forward
+    /// call that kept what is needed, with the same plan; what was kept is let go.
+    virtual Tensor backward(Tensor dy, const Pass& pass, bool wanted) = 0;
 
     /// Empty for a layer without parameters; the rest is called only where it is not.
     virtual std::vector<ParameterSpec> parameters() const { return {}; }
@@ -66,6 +78,16 @@ public:
     virtual void reset() {}
     /// Adds what this layer measured since reset(): curvature and norms of parameters are others' business.
     virtual void report(LayerStatistics& statistics) const;
+
+    /// Calls visitor for every layer within, in the order of the forward pass: a layer that is made of others visits
+    /// those and not itself.
+    virtual void visit(const std::function<void(Layer&)>& visitor) { visitor(*this); }
+    /// Takes the layer that would follow into its own pass, where it can: one pass over the values less. False: it
+    /// stays a layer of its own.
+    virtual bool absorb(Tail) { return false; }
 };
+
+/// The tensor to write a result of x's values into: x itself where nobody else sees it, else new memory.
+Tensor in_place_of(Tensor& x, const Pass& pass);
 
 }  // namespace dither

@@ -1,37 +1,111 @@
 #include "core/model/detail/chain.hpp"
+#include "core/error.hpp"
 #include "core/layers/activation.hpp"
-#include "core/layers/pool.hpp"
+#include "core/layers/dropout.hpp"
+#include "core/layers/norm.hpp"
+#include "core/layers/residual.hpp"
+#include "core/layers/sequential.hpp"
 #include "core/layers/weighted.hpp"
 
 namespace dither {
 
-Chain& Chain::linear(std::int64_t out) {
-    return add(make_linear(shape_.count(), out, quantize_, backend_, input_.max_batch));
+Chain& Chain::linear(std::int64_t out, bool bias) {
+    return add(make_linear(shape_.count(), out, bias, quantize_, backend_, input_.max_batch));
 }
 
-Chain& Chain::conv(std::int64_t channels) {
+Chain& Chain::conv(std::int64_t channels, const ConvOptions& options) {
+    require(shape_.rank() == 4, "conv2d needs images [1, height, width, channels], not {}", shape_.str());
     const ConvGeometry geometry{.in_height = shape_[1],
                                 .in_width = shape_[2],
                                 .in_channels = shape_[3],
                                 .out_channels = channels,
-                                .kernel = 3,
-                                .stride = 1,
-                                .padding = 1};
-    return add(make_conv2d(geometry, quantize_, backend_, input_.max_batch));
+                                .kernel = options.kernel,
+                                .stride = options.stride,
+                                .padding = options.padding,
+                                .groups = options.groups};
+    geometry.check();
+    return add(make_conv2d(geometry, options.bias, quantize_, backend_, input_.max_batch));
 }
 
 Chain& Chain::relu() {
-    return add(make_relu(shape_));
+    return absorbed(Tail::relu) ? *this : add(make_relu(shape_));
 }
 
-Chain& Chain::max_pool() {
-    return add(make_max_pool(shape_));
+Chain& Chain::relu6() {
+    return add(make_relu6(shape_));
+}
+
+Chain& Chain::tanh() {
+    return add(make_tanh(shape_));
+}
+
+Chain& Chain::hard_tanh() {
+    return add(make_hard_tanh(shape_));
+}
+
+Chain& Chain::max_pool(const PoolWindow& window) {
+    const bool halves = window == PoolWindow{} && shape_.rank() == 4 && shape_[1] % 2 == 0 && shape_[2] % 2 == 0;
+    return halves && absorbed(Tail::max_pool) ? *this : add(make_max_pool(shape_, window));
+}
+
+Chain& Chain::average_pool(const PoolWindow& window) {
+    return add(make_average_pool(shape_, window));
+}
+
+Chain& Chain::global_pool() {
+    return add(make_global_pool(shape_));
+}
+
+Chain& Chain::batch_norm() {
+    return add(make_batch_norm(shape_, options_.norm_statistics));
+}
+
+Chain& Chain::group_norm(std::int64_t groups) {
+    return add(make_group_norm(shape_, groups));
+}
+
+Chain& Chain::dropout(double rate) {
+    return add(make_dropout(shape_, rate, dropouts_++));
+}
+
+Chain& Chain::residual(const Way& body, const Way& shortcut) {
+    std::unique_ptr<Layer> first = way_through(body);
+    std::unique_ptr<Layer> second = shortcut ? way_through(shortcut) : nullptr;
+    require(first != nullptr, "residual: the body has no layers");
+    return add(make_residual(shape_, std::move(first), std::move(second)));
 }
 
 Chain& Chain::add(std::unique_ptr<Layer> layer) {
     shape_ = layer->output_shape();
     layers_.push_back(std::move(layer));
     return *this;
+}
+
+bool Chain::absorbed(Tail tail) {
+    if (layers_.empty() || !layers_.back()->absorb(tail))
+        return false;
+    shape_ = layers_.back()->output_shape();
+    return true;
+}
+
+std::unique_ptr<Layer> Chain::way_through(const Way& way) {
+    Chain inner(options_, quantize_, input_, backend_);
+    inner.shape_ = shape_;
+    inner.dropouts_ = dropouts_;
+    way(inner);
+    dropouts_ = inner.dropouts_;
+    if (inner.layers_.empty())
+        return nullptr;
+    return std::make_unique<Sequential>(std::move(inner.layers_));
+}
+
+void require_images(const ModelInput& input, std::string_view model, std::int64_t divisor) {
+    const Shape& s = input.sample;
+    if (s.rank() != 4 || s[1] < divisor || s[2] < divisor || s[1] % divisor != 0 || s[2] % divisor != 0)
+        throw InputError(
+            fmt::format("model.name: {} needs images [1, height, width, channels] whose height and width are divisible "
+                        "by {}, but a sample is {}",
+                        model, divisor, s.str()));
 }
 
 }  // namespace dither

@@ -12,7 +12,7 @@ Score evaluate(Model& model, const Loss& loss, const Dataset& data, const Precis
     const auto max_batch = static_cast<std::size_t>(model.max_batch());
     std::vector<std::uint32_t> indices;
     Batch batch;
-    Pass pass{.plan = plan, .key = key.with(Purpose::evaluation)};
+    Pass pass{.plan = plan, .key = key.with(Purpose::evaluation), .keep = false};
     pass.key.step = 0;
     Score total;
     for (std::size_t begin = 0; begin < data.size(); begin += max_batch, ++pass.key.step) {

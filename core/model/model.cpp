@@ -12,13 +12,17 @@ namespace {
 std::string_view short_name(std::string_view kind) {
     if (kind == "linear")
         return "fc";
+    if (kind == "batch_norm")
+        return "bn";
+    if (kind == "group_norm")
+        return "gn";
     return kind == "conv2d" ? "conv" : kind;
 }
 
 LayerSpec describe(const Layer& layer, const std::string& name, std::size_t offset) {
     LayerSpec spec{.name = name, .offset = offset, .count = 0, .tensors = {}, .macs = layer.macs()};
     for (const ParameterSpec& parameter : layer.parameters()) {
-        spec.tensors.push_back({parameter.name, parameter.shape, offset + spec.count});
+        spec.tensors.push_back({parameter.name, parameter.shape, offset + spec.count, parameter.trained});
         spec.count += static_cast<std::size_t>(parameter.shape.count());
     }
     return spec;
@@ -27,46 +31,41 @@ LayerSpec describe(const Layer& layer, const std::string& name, std::size_t offs
 }  // namespace
 
 Model::Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input)
-    : layers_(std::move(layers)), max_batch_(input.max_batch) {
-    require(!layers_.empty() && max_batch_ > 0, "a model needs layers and room for a batch");
+    : network_(std::move(layers)), max_batch_(input.max_batch) {
+    require(max_batch_ > 0, "a model needs room for a batch");
+    const Shape outputs{1, input.outputs};
+    require(network_.output_shape() == outputs, "the last layer gives {}, expected {}", network_.output_shape().str(),
+            outputs.str());
     std::map<std::string_view, int> ordinals;
     std::vector<LayerSpec> specs;
     std::size_t offset = 0;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-        if (layers_[i]->parameters().empty())
-            continue;
-        const std::string_view name = short_name(layers_[i]->kind());
-        specs.push_back(describe(*layers_[i], fmt::format("{}{}", name, ++ordinals[name]), offset));
+    network_.visit([&](Layer& layer) {
+        if (layer.parameters().empty())
+            return;
+        const std::string_view name = short_name(layer.kind());
+        specs.push_back(describe(layer, fmt::format("{}{}", name, ++ordinals[name]), offset));
         offset += specs.back().count;
-        weighted_.push_back(i);
-    }
+        parts_.push_back(&layer);
+    });
     schema_ = Schema(std::move(specs));
     parameters_.resize(schema_.parameters());
     gradients_.resize(schema_.parameters());
-    for (std::size_t i = 0; i < weighted_.size(); ++i)
-        layers_[weighted_[i]]->attach(i, schema_.slice(parameters(), i), schema_.slice(gradients(), i));
-    plan_buffers();
-    require(outputs_.back().shape() == Shape({max_batch_, input.outputs}), "the last layer gives {}, expected {}",
-            outputs_.back().shape().str(), Shape({max_batch_, input.outputs}).str());
-}
-
-void Model::plan_buffers() {
-    for (const auto& layer : layers_) {
-        const Shape shape = layer->output_shape().with_batch(max_batch_);
-        outputs_.emplace_back(shape);
-        if (outputs_.size() < layers_.size())  // the last layer's comes from the loss
-            gradients_of_outputs_.emplace_back(shape);
-    }
+    for (std::size_t i = 0; i < parts_.size(); ++i)
+        parts_[i]->attach(i, schema_.slice(parameters(), i), schema_.slice(gradients(), i));
 }
 
 void Model::initialize(std::uint32_t seed) {
     std::uint32_t ordinal = 0;
-    for (std::size_t i = 0; i < weighted_.size(); ++i) {
-        const std::vector<ParameterSpec> specs = layers_[weighted_[i]]->parameters();
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+        const std::vector<ParameterSpec> specs = parts_[i]->parameters();
         for (std::size_t t = 0; t < specs.size(); ++t, ++ordinal) {
             const TensorSpec& tensor = schema_.layers()[i].tensors[t];
             const std::span<float> values =
                 parameters().subspan(tensor.offset, static_cast<std::size_t>(tensor.shape.count()));
+            if (specs[t].fan_in == 0) {
+                std::ranges::fill(values, specs[t].constant);
+                continue;
+            }
             const float bound = 1 / std::sqrt(static_cast<float>(specs[t].fan_in));
             Stream({.seed = seed, .purpose = Purpose::initialization, .lane = ordinal}).fill_uniform(values);
             for (float& value : values)
@@ -75,38 +74,31 @@ void Model::initialize(std::uint32_t seed) {
     }
 }
 
-const Tensor& Model::forward(const Tensor& x, const Pass& pass) {
-    require(x.shape().rank() > 0 && x.shape()[0] <= max_batch_, "a model planned for {} samples got {}", max_batch_,
-            x.shape()[0]);
-    const Tensor* input = &x;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-        layers_[i]->forward(*input, outputs_[i], pass);
-        input = &outputs_[i];
-    }
-    return outputs_.back();
+Pass Model::inner(const Pass& pass) {
+    Pass inner = pass;
+    inner.arena = &arena_;
+    return inner;
 }
 
-void Model::backward(const Tensor& x, const Tensor& gradient, const Pass& pass) {
-    require(gradient.shape() == outputs_.back().shape(), "the output has {} values, its gradient {}",
-            outputs_.back().count(), gradient.count());
-    const Tensor* dy = &gradient;
-    for (std::size_t i = layers_.size(); i-- > 0;) {
-        Tensor* dx = i > 0 ? &gradients_of_outputs_[i - 1] : nullptr;
-        layers_[i]->backward(i > 0 ? outputs_[i - 1] : x, outputs_[i], *dy, dx, pass);
-        dy = dx;
-    }
+Tensor Model::forward(const Tensor& x, const Pass& pass) {
+    require(x.shape().rank() > 0 && x.shape()[0] <= max_batch_, "a model planned for {} samples got {}", max_batch_,
+            x.shape().rank() > 0 ? x.shape()[0] : 0);
+    return network_.forward(x.share(), inner(pass));
+}
+
+void Model::backward(Tensor gradient, const Pass& pass) {
+    network_.backward(std::move(gradient), inner(pass), false);
 }
 
 void Model::reset() {
-    for (const auto& layer : layers_)
-        layer->reset();
+    network_.visit([](Layer& layer) { layer.reset(); });
 }
 
 void Model::report(std::span<LayerStatistics> statistics) const {
-    require(statistics.size() == weighted_.size(), "expected room for {} layers, got {}", weighted_.size(),
+    require(statistics.size() == parts_.size(), "expected room for {} layers, got {}", parts_.size(),
             statistics.size());
-    for (std::size_t i = 0; i < weighted_.size(); ++i)
-        layers_[weighted_[i]]->report(statistics[i]);
+    for (std::size_t i = 0; i < parts_.size(); ++i)
+        parts_[i]->report(statistics[i]);
 }
 
 }  // namespace dither

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/compute/backend.hpp"
-#include "core/layers/layer.hpp"
+#include "core/layers/sequential.hpp"
 #include "core/model/schema.hpp"
 
 #include <memory>
@@ -22,11 +22,12 @@ struct ModelInput {
     std::int64_t max_batch = 0;
 };
 
-/// Owns its parameters, gradients and buffers. Not thread-safe: one for each worker. Activations are planned at
-/// construction and what quantization and noise need at the first pass that has them; no pass allocates after that.
+/// Owns its parameters, gradients and the arena of its activations. Not thread-safe: one for each worker. What a step
+/// needs is found in the first one; no later step with the same plan and batch allocates.
 class Model {
 public:
-    /// `layers[i]` takes what layers[i - 1] gives. Names come from kind and ordinal: "conv1", "conv2", "fc1".
+    /// `layers[i]` takes what layers[i - 1] gives. Names come from kind and ordinal, in the order of the forward pass:
+    /// "conv1", "conv2", "fc1".
     Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input);
 
     const Schema& schema() const { return schema_; }
@@ -39,10 +40,12 @@ public:
     /// of PyTorch's layers).
     void initialize(std::uint32_t seed);
 
-    /// x: [batch <= max_batch, ...]; returns the output, [batch, outputs], valid until the next forward.
-    const Tensor& forward(const Tensor& x, const Pass& pass);
-    /// Fills gradients() from d(loss)/d(output). x is that of the last forward.
-    void backward(const Tensor& x, const Tensor& gradient, const Pass& pass);
+    /// x: [batch <= max_batch, ...]; returns the output, [batch, outputs], in the model's arena.
+    Tensor forward(const Tensor& x, const Pass& pass);
+    /// Fills gradients() from d(loss)/d(output) of the last forward, which had the same pass. The gradient is used up.
+    void backward(Tensor gradient, const Pass& pass);
+    /// Memory for what lives as long as a step: the gradient of the output, for one.
+    Arena& arena() { return arena_; }
 
     /// Layers forget their observed ranges and statistics: a new client, a new round.
     void reset();
@@ -50,16 +53,15 @@ public:
     void report(std::span<LayerStatistics> statistics) const;
 
 private:
-    void plan_buffers();
+    Pass inner(const Pass& pass);
 
-    std::vector<std::unique_ptr<Layer>> layers_;
-    std::vector<std::size_t> weighted_;  ///< the place in layers_ of each layer of the schema
+    Arena arena_;  ///< outlives the layers, which keep memory of it
+    Sequential network_;
+    std::vector<Layer*> parts_;  ///< the layers of the schema
     Schema schema_;
     std::int64_t max_batch_ = 0;
     AlignedFloats parameters_;
     AlignedFloats gradients_;
-    std::vector<Tensor> outputs_;  ///< of each layer
-    std::vector<Tensor> gradients_of_outputs_;
 };
 
 /// The models of the job file. linear: one linear layer. mlp: hidden layers with ReLU ([model] hidden). cnn2: conv 16

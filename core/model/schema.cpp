@@ -2,12 +2,23 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
+
 namespace dither {
+
+std::size_t LayerSpec::trained_count() const {
+    std::size_t trained = 0;
+    for (const TensorSpec& tensor : tensors)
+        trained += tensor.trained ? static_cast<std::size_t>(tensor.shape.count()) : 0;
+    return trained;
+}
 
 Schema::Schema(std::vector<LayerSpec> layers) : layers_(std::move(layers)) {
     for (const LayerSpec& layer : layers_) {
         require(layer.offset == parameters_, "layer {} starts at {}, expected {}", layer.name, layer.offset,
                 parameters_);
+        require(std::ranges::is_partitioned(layer.tensors, &TensorSpec::trained),
+                "layer {} has a trained tensor behind an untrained one", layer.name);
         for (const TensorSpec& tensor : layer.tensors) {
             require(tensor.offset == parameters_, "tensor {}.{} starts at {}, expected {}", layer.name, tensor.name,
                     tensor.offset, parameters_);

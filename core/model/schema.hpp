@@ -15,11 +15,12 @@ struct TensorSpec {
     std::string name;        ///< "weight", "bias"
     Shape shape;             ///< conv weight [kernel_h, kernel_w, in, out], linear weight [in, out], bias [out]
     std::size_t offset = 0;  ///< in the flat vector
+    bool trained = true;     ///< false: kept by its layer, such as running statistics; optimizers leave it alone
 
     bool operator==(const TensorSpec&) const = default;
 };
 
-/// A layer with parameters: the unit that the precision plan speaks of. Its tensors are adjacent.
+/// A layer with parameters: the unit that the precision plan speaks of. Its tensors are adjacent, untrained ones last.
 struct LayerSpec {
     std::string name;  ///< "conv1", "fc2": kind and ordinal, unless the job names it
     std::size_t offset = 0;
@@ -27,6 +28,8 @@ struct LayerSpec {
     std::vector<TensorSpec> tensors;
     double macs = 0;  ///< multiply-accumulates of one sample's forward pass
 
+    /// The first so many parameters are an optimizer's business.
+    std::size_t trained_count() const;
     bool operator==(const LayerSpec&) const = default;
 };
 

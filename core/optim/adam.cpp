@@ -18,7 +18,8 @@ public:
         : options_(options), schema_(schema), moment_(schema.parameters(), 0.0F), root_(schema.parameters(), 0.0F) {}
 
     void reset() override {
-        steps_ = 0;
+        beta1_power_ = 1;
+        beta2_power_ = 1;
         std::fill(moment_.begin(), moment_.end(), 0.0F);
         std::fill(root_.begin(), root_.end(), 0.0F);
     }
@@ -26,20 +27,26 @@ public:
     void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
               const StreamKey& key) override {
         check_step(schema_, parameters, gradients, plan);
-        ++steps_;
-        const kernels::AdamRule rule = rule_at(steps_);
-        for (std::size_t i = 0; i < schema_.layer_count(); ++i)
-            step_layer(i, schema_.slice(parameters, i), schema_.slice(gradients, i), state_bits(plan, i), key, rule);
+        const kernels::AdamRule rule = next_rule();
+        for (std::size_t i = 0; i < schema_.layer_count(); ++i) {
+            const std::size_t count = schema_.layers()[i].trained_count();
+            step_layer(i, schema_.slice(parameters, i).first(count), schema_.slice(gradients, i).first(count),
+                       state_bits(plan, i), key, rule);
+        }
     }
 
 private:
-    kernels::AdamRule rule_at(int t) const {
+    /// Of the next step t, with beta^t by repeated multiplication: the C library's pow has variants with and without
+    /// fused multiply-adds, which differ in the last bits.
+    kernels::AdamRule next_rule() {
+        beta1_power_ *= options_.beta1;
+        beta2_power_ *= options_.beta2;
         return {.beta1 = static_cast<float>(options_.beta1),
                 .beta2 = static_cast<float>(options_.beta2),
                 .epsilon = static_cast<float>(options_.epsilon),
                 .weight_decay = static_cast<float>(options_.weight_decay),
-                .step_size = static_cast<float>(options_.lr / (1 - std::pow(options_.beta1, t))),
-                .root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options_.beta2, t)))};
+                .step_size = static_cast<float>(options_.lr / (1 - beta1_power_)),
+                .root_correction = static_cast<float>(1 / std::sqrt(1 - beta2_power_))};
     }
 
     void step_layer(std::size_t index, std::span<float> w, std::span<const float> g, int bits, const StreamKey& key,
@@ -63,7 +70,8 @@ private:
     Schema schema_;
     AlignedFloats moment_;
     AlignedFloats root_;
-    int steps_ = 0;
+    double beta1_power_ = 1;  ///< beta1^t
+    double beta2_power_ = 1;
 };
 
 }  // namespace

@@ -35,10 +35,10 @@ void BlockRounder::round_positive(std::span<float> block) {
 
 void BlockRounder::round_to(std::span<float> block, float scale, int code_low, int code_high) {
     require(block.size() <= kBlock, "a block of {} values, at most {}", block.size(), kBlock);
-    stream_.fill_words(std::span(words_).first(block.size()));
+    stream_.fill_halfwords(std::span(random_).first(block.size()));
     const kernels::Grid grid{
         .scale = scale, .code_low = static_cast<float>(code_low), .code_high = static_cast<float>(code_high)};
-    kernels::stochastic(block.data(), words_.data(), block.data(), block.size(), grid);
+    kernels::stochastic(block.data(), random_.data(), block.data(), block.size(), grid);
 }
 
 }  // namespace dither

@@ -23,10 +23,11 @@ public:
 
     /// Forgets all state: a new client starts its local training.
     virtual void reset() = 0;
-    /// One step on all layers. State of layer i is rounded stochastically to plan->layers[i].optimizer bits after the
-    /// step, symmetric, one scale for each block of 256 values (Dettmers et al. 2022); a null plan keeps fp32. Adam's
-    /// second moment is kept as its root, on unsigned codes of which a positive value never takes 0. `key` carries
-    /// client, round and step. Throws TrainingError if state to be rounded is not finite.
+    /// One step on all layers; untrained tensors stay as they are. State of layer i is rounded stochastically to
+    /// plan->layers[i].optimizer bits after the step, symmetric, one scale for each block of 256 values (Dettmers et
+    /// al. 2022); a null plan keeps fp32. Adam's second moment is kept as its root, on unsigned codes of which a
+    /// positive value never takes 0. `key` carries client, round and step. Throws TrainingError if state to be rounded
+    /// is not finite.
     virtual void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
                       const StreamKey& key) = 0;
 };

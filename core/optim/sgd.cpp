@@ -25,16 +25,19 @@ public:
     void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
               const StreamKey& key) override {
         check_step(schema_, parameters, gradients, plan);
-        if (velocity_.empty()) {
-            kernels::sgd(parameters.data(), gradients.data(), nullptr, parameters.size(), rule_);
-            return;
+        for (std::size_t i = 0; i < schema_.layer_count(); ++i) {
+            const std::size_t count = schema_.layers()[i].trained_count();
+            step_layer(i, schema_.slice(parameters, i).first(count), schema_.slice(gradients, i).first(count),
+                       state_bits(plan, i), key);
         }
-        for (std::size_t i = 0; i < schema_.layer_count(); ++i)
-            step_layer(i, schema_.slice(parameters, i), schema_.slice(gradients, i), state_bits(plan, i), key);
     }
 
 private:
     void step_layer(std::size_t index, std::span<float> w, std::span<const float> g, int bits, const StreamKey& key) {
+        if (velocity_.empty()) {
+            kernels::sgd(w.data(), g.data(), nullptr, w.size(), rule_);
+            return;
+        }
         const std::span<float> v = schema_.slice(std::span<float>(velocity_), index);
         if (bits == kFullBits) {
             kernels::sgd(w.data(), g.data(), v.data(), w.size(), rule_);

@@ -44,12 +44,12 @@ void record_branches(Model& model, const Batch& batch) {
     model.forward(batch.inputs, Pass{.branches = Branches::record});
 }
 
-void fill_gradients(Model& model, const Loss& loss, const Batch& batch, Tensor& output_gradient) {
+void fill_gradients(Model& model, const Loss& loss, const Batch& batch) {
     const Pass pass{.branches = Branches::held};  // fp32, no noise, nothing observed
-    const Tensor& output = model.forward(batch.inputs, pass);
-    output_gradient.resize(output.shape());
-    loss.evaluate(output, batch.targets, &output_gradient);
-    model.backward(batch.inputs, output_gradient, pass);
+    const Tensor output = model.forward(batch.inputs, pass);
+    Tensor gradient(output.shape(), &model.arena());
+    loss.evaluate(output, batch.targets, &gradient);
+    model.backward(std::move(gradient), pass);
 }
 
 /// A layer's weight as a matrix, row-major [rows = fan_in, columns = out], and the factor from its norm to the layer's.
@@ -127,10 +127,10 @@ void CurvatureProbe::difference(Model& model, const Loss& loss, const Batch& bat
 
     const Restore restore(parameters, saved_);
     move_to(parameters, saved_, v, step);
-    fill_gradients(model, loss, batch, output_gradient_);
+    fill_gradients(model, loss, batch);
     std::copy(gradients.begin(), gradients.end(), product.begin());
     move_to(parameters, saved_, v, -step);
-    fill_gradients(model, loss, batch, output_gradient_);
+    fill_gradients(model, loss, batch);
     for (std::size_t i = 0; i < product.size(); ++i)
         product[i] =
             static_cast<float>((static_cast<double>(product[i]) - static_cast<double>(gradients[i])) / (2 * step));

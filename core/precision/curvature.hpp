@@ -46,7 +46,6 @@ private:
     std::vector<float> saved_;
     std::vector<float> direction_;
     std::vector<float> product_;
-    Tensor output_gradient_;
 };
 
 /// Spectral norm of a layer's operator (for a convolution an upper bound), from its parameters. `stream` draws the

@@ -64,7 +64,7 @@ int raise_with_hysteresis(const Levels& levels, double raw, int current) {
 }
 
 double safe_log2(double value) {
-    return std::isfinite(value) && value > 0 ? std::log2(value) : std::numeric_limits<double>::infinity();
+    return std::isfinite(value) && value > 0 ? binary_logarithm(value) : std::numeric_limits<double>::infinity();
 }
 
 double joint_norm(std::span<const double> norms) {

@@ -57,37 +57,64 @@ struct Nearest {
 };
 
 struct Stochastic {
-    const std::uint32_t* words;
+    const std::uint16_t* random;
 
     // The fraction is compared, not added: x + u would round, and could lift an integer to the next one.
     [[gnu::always_inline]] float operator()(float x, std::size_t i) const {
         const float rounded = round_even(x);
         const float floor = rounded - (rounded > x ? 1.0F : 0.0F);
-        const float u = static_cast<float>(static_cast<std::int32_t>(words[i] >> 8)) * 0x1p-24F;
+        const float u = (static_cast<float>(static_cast<std::int32_t>(random[i])) + 0.5F) * 0x1p-16F;
         return floor + (u < x - floor ? 1.0F : 0.0F);
     }
 };
 
-template <typename GridAt, typename Round>
-[[gnu::always_inline]] inline std::size_t quantize(const float* x, float* out, std::size_t n, const GridAt grid,
-                                                   const Round round) {
+/// Hands each value's rounded code to store(i, code).
+template <typename GridAt, typename Round, typename Store>
+[[gnu::always_inline]] inline std::size_t quantize(const float* x, std::size_t n, const GridAt grid, const Round round,
+                                                   const Store store) {
     std::uint32_t clipped = 0;
 #pragma GCC ivdep
     for (std::size_t i = 0; i < n; ++i) {
         const float value = x[i];
         const float code = higher(lower(value / grid.scale(i), grid.code_high(i)), grid.code_low(i));
         clipped += static_cast<std::uint32_t>((value < grid.clip_low(i)) | (value > grid.clip_high(i)));
-        out[i] = grid.scale(i) * round(code, i);
+        store(i, round(code, i));
     }
     return clipped;
+}
+
+template <typename GridAt, typename Round>
+[[gnu::always_inline]] inline std::size_t fake(const float* x, float* out, std::size_t n, const GridAt grid,
+                                               const Round round) {
+    return quantize(x, n, grid, round,
+                    [=](std::size_t i, float code) [[gnu::always_inline]] { out[i] = grid.scale(i) * code; });
+}
+
+template <typename GridAt, typename Round>
+[[gnu::always_inline]] inline std::size_t encode(const float* x, std::uint8_t* out, std::size_t n, const GridAt grid,
+                                                 const Round round, int offset) {
+    return quantize(x, n, grid, round, [=](std::size_t i, float code) [[gnu::always_inline]] {
+        out[i] = static_cast<std::uint8_t>(static_cast<std::int32_t>(code) + offset);
+    });
+}
+
+template <typename GridAt>
+[[gnu::always_inline]] inline bool is_clipped(float x, const GridAt& grid, std::size_t i) {
+    return (x < grid.clip_low(i)) | (x > grid.clip_high(i));
+}
+
+template <typename GridAt>
+void mark_clipped(const float* x, std::size_t begin, std::size_t n, const GridAt& grid, std::uint8_t* bits) {
+    for (std::size_t i = 0; i < n; ++i)
+        if (is_clipped(x[i], grid, i))
+            bits[(begin + i) / 8] = static_cast<std::uint8_t>(bits[(begin + i) / 8] | 1U << ((begin + i) % 8));
 }
 
 template <typename GridAt>
 [[gnu::always_inline]] inline void mask_clipped(const float* x, float* gradient, std::size_t n, const GridAt grid) {
 #pragma GCC ivdep
     for (std::size_t i = 0; i < n; ++i) {
-        const bool clipped = (x[i] < grid.clip_low(i)) | (x[i] > grid.clip_high(i));
-        gradient[i] = clipped ? 0.0F : gradient[i];
+        gradient[i] = is_clipped(x[i], grid, i) ? 0.0F : gradient[i];
     }
 }
 
@@ -136,22 +163,52 @@ bool widen(const float* x, std::size_t n, float* low, float* high) {
 
 DITHER_CLONES
 std::size_t nearest(const float* x, float* out, std::size_t n, const Grid& grid) {
-    return quantize(x, out, n, Shared{grid}, Nearest{});
+    return fake(x, out, n, Shared{grid}, Nearest{});
+}
+
+DITHER_CLONES
+std::size_t stochastic(const float* x, const std::uint16_t* random, float* out, std::size_t n, const Grid& grid) {
+    return fake(x, out, n, Shared{grid}, Stochastic{random});
+}
+
+DITHER_CLONES
+std::size_t encode_nearest(const float* x, std::uint8_t* out, std::size_t n, const Grid& grid, int offset) {
+    return encode(x, out, n, Shared{grid}, Nearest{}, offset);
+}
+
+DITHER_CLONES
+std::size_t encode_stochastic(const float* x, const std::uint16_t* random, std::uint8_t* out, std::size_t n,
+                              const Grid& grid, int offset) {
+    return encode(x, out, n, Shared{grid}, Stochastic{random}, offset);
+}
+
+void mark(const float* x, std::size_t begin, std::size_t n, const Grid& grid, std::uint8_t* bits) {
+    mark_clipped(x, begin, n, Shared{grid}, bits);
 }
 
 DITHER_CLONES
 std::size_t nearest(const float* x, float* out, std::size_t n, const GridArrays& grid) {
-    return quantize(x, out, n, Each{grid}, Nearest{});
+    return fake(x, out, n, Each{grid}, Nearest{});
 }
 
 DITHER_CLONES
-std::size_t stochastic(const float* x, const std::uint32_t* words, float* out, std::size_t n, const Grid& grid) {
-    return quantize(x, out, n, Shared{grid}, Stochastic{words});
+std::size_t stochastic(const float* x, const std::uint16_t* random, float* out, std::size_t n, const GridArrays& grid) {
+    return fake(x, out, n, Each{grid}, Stochastic{random});
 }
 
 DITHER_CLONES
-std::size_t stochastic(const float* x, const std::uint32_t* words, float* out, std::size_t n, const GridArrays& grid) {
-    return quantize(x, out, n, Each{grid}, Stochastic{words});
+std::size_t encode_nearest(const float* x, std::uint8_t* out, std::size_t n, const GridArrays& grid, int offset) {
+    return encode(x, out, n, Each{grid}, Nearest{}, offset);
+}
+
+DITHER_CLONES
+std::size_t encode_stochastic(const float* x, const std::uint16_t* random, std::uint8_t* out, std::size_t n,
+                              const GridArrays& grid, int offset) {
+    return encode(x, out, n, Each{grid}, Stochastic{random}, offset);
+}
+
+void mark(const float* x, std::size_t begin, std::size_t n, const GridArrays& grid, std::uint8_t* bits) {
+    mark_clipped(x, begin, n, Each{grid}, bits);
 }
 
 DITHER_CLONES

@@ -7,13 +7,14 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
 namespace dither {
 namespace {
 
-/// Values whose random words are drawn at once: a whole number of stream blocks, small enough for the first cache.
+/// Values whose random bits are drawn at once: a whole number of stream blocks, small enough for the first cache.
 constexpr std::size_t kChunk = 1024;
 /// Channels are repeated side by side up to at least so many, so that narrow layers run full vectors too.
 constexpr std::size_t kPattern = 256;
@@ -54,6 +55,25 @@ constexpr std::array kObservers{
     ChoiceRow<Observer>{"minmax", "the extremes of the tensor at hand", Observer::minmax},
     ChoiceRow<Observer>{"moving_average_minmax", "their moving average, 0.9 old and 0.1 new",
                         Observer::moving_average_minmax},
+};
+
+constexpr std::array kExecutions{
+    ChoiceRow<Execution>{"integer", "the processor's integer units", Execution::integer},
+    ChoiceRow<Execution>{"simulated", "fp32 on the rounded values, the reference", Execution::simulated},
+};
+
+constexpr std::array kFormats16{
+    ChoiceRow<Format16>{"bf16", "the upper half of fp32, no scale", Format16::bf16},
+    ChoiceRow<Format16>{"fp16", "IEEE 754 binary16, a power-of-two scale for each tensor", Format16::fp16},
+    ChoiceRow<Format16>{"int16", "integers, with the scheme of the tensor", Format16::int16},
+};
+
+constexpr std::array kFormats8{
+    ChoiceRow<Format8>{"int8", "integers, with the scheme of the tensor", Format8::int8},
+    ChoiceRow<Format8>{"e4m3", "4 bits of exponent, 3 of mantissa, a power-of-two scale for each tensor",
+                       Format8::e4m3},
+    ChoiceRow<Format8>{"e5m2", "5 bits of exponent, 2 of mantissa, a power-of-two scale for each tensor",
+                       Format8::e5m2},
 };
 
 /// Codes counted from the zero point: q - zero_point.
@@ -152,6 +172,26 @@ std::vector<Choice> observer_choices() {
     return choices_of(kObservers);
 }
 
+std::vector<Choice> execution_choices() {
+    return choices_of(kExecutions);
+}
+
+std::vector<Choice> format16_choices() {
+    return choices_of(kFormats16);
+}
+
+std::vector<Choice> format8_choices() {
+    return choices_of(kFormats8);
+}
+
+std::optional<FloatFormat> float_format(const QuantizerOptions& options, int bits) {
+    if (bits == 16 && options.format16 != Format16::int16)
+        return options.format16 == Format16::bf16 ? FloatFormat::bf16 : FloatFormat::fp16;
+    if (bits == 8 && options.format8 != Format8::int8)
+        return options.format8 == Format8::e4m3 ? FloatFormat::e4m3 : FloatFormat::e5m2;
+    return std::nullopt;
+}
+
 ScaleZero choose_scale(float low, float high, int bits, Symmetry symmetry) {
     require(bits >= 2 && bits <= 16, "quantization to {} bits, expected 2..16", bits);
     require(std::isfinite(low) && std::isfinite(high), "quantization range [{}, {}] is not finite", low, high);
@@ -226,12 +266,28 @@ void Quantizer::observe(std::span<const float> x, const QuantLayout& layout, boo
     observed_ = clip_;
 }
 
+/// Raises each scale to the largest one divided by a power of two. Samples that are all zero have no scale of their
+/// own.
+void Quantizer::align_scales() {
+    const auto zero = [&](std::size_t g) { return measured_[g] == ClipRange{}; };
+    float largest = 0;
+    for (std::size_t g = 0; g < scales_.size(); ++g)
+        largest = zero(g) ? largest : std::max(largest, scales_[g].scale);
+    for (std::size_t g = 0; g < scales_.size() && largest > 0; ++g) {
+        const int halvings = zero(g) ? 0 : std::min(std::ilogb(largest / scales_[g].scale), kScaleSpan);
+        scales_[g].scale = std::ldexp(largest, -halvings);
+        clip_[g] = clip_range(clip_[g], scales_[g], bits_, options_.symmetry);
+    }
+}
+
 void Quantizer::choose_scales() {
     scales_.resize(clip_.size());
     for (std::size_t g = 0; g < clip_.size(); ++g) {
         scales_[g] = choose_scale(clip_[g].low, clip_[g].high, bits_, options_.symmetry);
         clip_[g] = clip_range(clip_[g], scales_[g], bits_, options_.symmetry);
     }
+    if (options_.granularity == Granularity::per_sample && options_.symmetry == Symmetry::symmetric)
+        align_scales();
     if (options_.granularity != Granularity::per_channel)
         return;
     const std::size_t pattern = pattern_of(clip_.size());
@@ -247,14 +303,29 @@ void Quantizer::choose_scales() {
     }
 }
 
+/// One scale for all groups, whatever the granularity.
+void Quantizer::choose_format_scale(FloatFormat format) {
+    float largest = 0;
+    for (const ClipRange& range : clip_)
+        largest = std::max({largest, -range.low, range.high});
+    const float scale = choose_float_scale(largest, format);
+    const float bound = scale * limits_of(format).largest;
+    scales_.assign(1, {.scale = scale});
+    clip_.assign(1, {-bound, bound});
+}
+
+bool Quantizer::by_channel() const {
+    return options_.granularity == Granularity::per_channel && !float_format(options_, bits_);
+}
+
 template <typename Visit>
 void Quantizer::for_each_run(std::size_t count, const Visit& visit) const {
-    const bool by_channel = options_.granularity == Granularity::per_channel;
-    const std::size_t period = by_channel ? columns_.size() / kGridArrays : count / clip_.size();
+    const bool channels = by_channel();
+    const std::size_t period = channels ? columns_.size() / kGridArrays : count / clip_.size();
     for (std::size_t begin = 0, end = 0; begin < count; begin = end) {
         const std::size_t index = begin / period;
         end = std::min({count, (index + 1) * period, (begin / kChunk + 1) * kChunk});
-        if (by_channel)
+        if (channels)
             visit(begin, end - begin, arrays_of(columns_, begin - index * period));
         else
             visit(begin, end - begin, grid_of(scales_[index], clip_[index], bits_, options_.symmetry));
@@ -272,21 +343,102 @@ void Quantizer::apply(std::span<const float> x, std::span<float> out, const Quan
             std::copy(x.begin(), x.end(), out.begin());
         return;
     }
+    if (const std::optional<FloatFormat> format = float_format(options_, bits)) {
+        round_floats(x, out, layout, *format, key, update_range);
+        return;
+    }
     observe(x, layout, update_range);
     choose_scales();
+    round(
+        x, key,
+        [&](std::size_t begin, std::size_t count, const auto& grid) {
+            return kernels::nearest(x.data() + begin, out.data() + begin, count, grid);
+        },
+        [&](std::size_t begin, std::size_t count, const auto& grid, const std::uint16_t* random) {
+            return kernels::stochastic(x.data() + begin, random, out.data() + begin, count, grid);
+        });
+}
+
+void Quantizer::round_floats(std::span<const float> x, std::span<float> out, const QuantLayout& layout,
+                             FloatFormat format, const StreamKey& key, bool update_range) {
+    if (format != FloatFormat::bf16) {
+        observe(x, layout, update_range);
+    } else {
+        if (!all_finite(x))
+            throw_not_finite(x);
+        clip_.clear();
+    }
+    choose_format_scale(format);
+    const float scale = scales_.front().scale;
+    round(
+        x, key,
+        [&](std::size_t begin, std::size_t count, const auto&) {
+            return round_nearest(x.subspan(begin, count), out.subspan(begin, count), format, scale);
+        },
+        [&](std::size_t begin, std::size_t count, const auto&, const std::uint16_t* random) {
+            return round_stochastic(x.subspan(begin, count), {random, count}, out.subspan(begin, count), format, scale);
+        });
+}
+
+void Quantizer::encode(std::span<const float> x, std::span<std::uint8_t> codes, const QuantLayout& layout, int bits,
+                       const StreamKey& key, bool signed_codes, bool update_range) {
+    require(x.size() == codes.size(), "quantization of {} values into {}", x.size(), codes.size());
+    require(bits >= 2 && bits <= 8 && !float_format(options_, bits),
+            "codes of {} bits in a byte, expected integers of 2..8", bits);
+    require(signed_codes ? options_.symmetry == Symmetry::symmetric : options_.granularity != Granularity::per_channel,
+            "the scheme {} has no {} codes", scheme_name(options_), signed_codes ? "signed" : "unsigned");
+    check_layout(x.size(), layout);
+    bits_ = bits;
+    observe(x, layout, update_range);
+    choose_scales();
+    const auto offset_at = [&](std::size_t begin) {
+        return signed_codes ? 0 : offset(begin / (x.size() / clip_.size()));
+    };
+    round(
+        x, key,
+        [&](std::size_t begin, std::size_t count, const auto& grid) {
+            return kernels::encode_nearest(x.data() + begin, codes.data() + begin, count, grid, offset_at(begin));
+        },
+        [&](std::size_t begin, std::size_t count, const auto& grid, const std::uint16_t* random) {
+            return kernels::encode_stochastic(x.data() + begin, random, codes.data() + begin, count, grid,
+                                              offset_at(begin));
+        });
+}
+
+std::int32_t Quantizer::offset(std::size_t index) const {
+    return options_.symmetry == Symmetry::symmetric ? 1 << (bits_ - 1) : scales_[index].zero_point;
+}
+
+template <typename Nearest, typename Stochastic>
+void Quantizer::round(std::span<const float> x, const StreamKey& key, const Nearest& nearest,
+                      const Stochastic& stochastic) {
+    clipped_ = 0;
+    clipped_chunks_.assign((x.size() + kChunk - 1) / kChunk, 0);
+    const auto count_clipped = [&](std::size_t begin, std::size_t clipped) {
+        clipped_ += clipped;
+        clipped_chunks_[begin / kChunk] |= clipped > 0 ? 1U : 0U;
+    };
     if (options_.rounding == Rounding::nearest) {
         for_each_run(x.size(), [&](std::size_t begin, std::size_t count, const auto& grid) {
-            clipped_ += kernels::nearest(x.data() + begin, out.data() + begin, count, grid);
+            count_clipped(begin, nearest(begin, count, grid));
         });
         return;
     }
     Stream stream(key);
-    words_.resize(kChunk);
+    random_.resize(kChunk);
     for_each_run(x.size(), [&](std::size_t begin, std::size_t count, const auto& grid) {
         if (begin % kChunk == 0)
-            stream.fill_words(std::span(words_).first(std::min(kChunk, x.size() - begin)));
-        clipped_ +=
-            kernels::stochastic(x.data() + begin, words_.data() + begin % kChunk, out.data() + begin, count, grid);
+            stream.fill_halfwords(std::span(random_).first(std::min(kChunk, x.size() - begin)));
+        count_clipped(begin, stochastic(begin, count, grid, random_.data() + begin % kChunk));
+    });
+}
+
+void Quantizer::mark_clipped(std::span<const float> x, std::span<std::uint8_t> bits) const {
+    require(bits.size() == (x.size() + 7) / 8, "{} bytes of marks for {} values", bits.size(), x.size());
+    std::fill(bits.begin(), bits.end(), std::uint8_t{0});
+    for_each_run(x.size(), [&](std::size_t begin, std::size_t count, const auto& grid) {
+        if (clipped_chunks_[begin / kChunk] != 0)
+            kernels::mark(x.data() + begin, begin, count, grid, bits.data());
     });
 }
 
@@ -298,6 +450,12 @@ void Quantizer::mask_gradient(std::span<const float> x, std::span<float> gradien
     for_each_run(x.size(), [&](std::size_t begin, std::size_t count, const auto& grid) {
         kernels::mask(x.data() + begin, gradient.data() + begin, count, grid);
     });
+}
+
+void stop_marked(std::span<const std::uint8_t> bits, std::span<float> gradient) {
+    for (std::size_t byte = 0; byte < bits.size(); ++byte)
+        for (unsigned left = bits[byte]; left != 0; left &= left - 1)
+            gradient[8 * byte + static_cast<std::size_t>(std::countr_zero(left))] = 0;
 }
 
 QuantError quant_error(std::span<const float> exact, std::span<const float> quantized) {

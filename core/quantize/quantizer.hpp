@@ -10,10 +10,12 @@
 #pragma once
 
 #include "core/choice.hpp"
+#include "core/quantize/float_format.hpp"
 #include "core/rng.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -23,20 +25,35 @@ namespace dither {
 enum class Symmetry : std::uint8_t { symmetric, affine };
 /// Which values share a scale. The values of a tensor are [rows, channels]: per_channel is one scale a column (the last
 /// axis: output channels), per_sample one a row group (the outermost axis: a sample of the batch).
+/// Symmetric scales of samples differ by powers of two, at most 2^kScaleSpan (shared-exponent blocks, as in Rouhani et
+/// al., "Microscaling data formats for deep learning", 2023), so that sums over the batch stay integers.
 enum class Granularity : std::uint8_t { per_tensor, per_channel, per_sample };
+inline constexpr int kScaleSpan = 8;
 enum class Rounding : std::uint8_t { nearest, stochastic };  ///< nearest: ties to even; stochastic: E[x^] = x
 /// How the clip range is found: the exact extremes of this tensor, or their exponential moving average (0.9 old, 0.1
 /// new; the first tensor sets it).
 enum class Observer : std::uint8_t { minmax, moving_average_minmax };
+
+/// What multiplies values of up to 8 bits: the integer units on their codes, or fp32 on the rounded values.
+enum class Execution : std::uint8_t { integer, simulated };
+
+/// What 16 and 8 bits stand for. Every other width is an integer's.
+enum class Format16 : std::uint8_t { bf16, fp16, int16 };
+enum class Format8 : std::uint8_t { int8, e4m3, e5m2 };
 
 struct QuantizerOptions {
     Symmetry symmetry = Symmetry::symmetric;
     Granularity granularity = Granularity::per_tensor;
     Rounding rounding = Rounding::nearest;
     Observer observer = Observer::minmax;
+    Format16 format16 = Format16::bf16;
+    Format8 format8 = Format8::int8;
 
     bool operator==(const QuantizerOptions&) const = default;
 };
+
+/// The floating-point format that `bits` stand for; none where they are an integer's, or 32.
+std::optional<FloatFormat> float_format(const QuantizerOptions& options, int bits);
 
 /// "per_channel_symmetric", "per_tensor_affine", ...: the job file's name of a granularity and a symmetry.
 std::string_view scheme_name(const QuantizerOptions& options);
@@ -46,6 +63,9 @@ std::vector<Choice> scheme_choices();
 /// In the order of the enumerations.
 std::vector<Choice> rounding_choices();
 std::vector<Choice> observer_choices();
+std::vector<Choice> execution_choices();
+std::vector<Choice> format16_choices();
+std::vector<Choice> format8_choices();
 
 struct ScaleZero {
     float scale = 1;
@@ -81,12 +101,26 @@ public:
     void reset();
 
     /// Quantizes `x` into `out` (which may be `x`) with `bits` bits; 32 copies, and the observer learns nothing.
+    /// Where `bits` stand for a floating-point format, scheme and observer matter less: fp16 and the 8-bit formats have
+    /// one scale for the tensor, the power of two that brings the largest observed magnitude into the upper half of
+    /// their range (choose_float_scale); bf16 has no scale, and the observer learns nothing.
     /// `update_range` lets the observer learn from x (training); without it the last ranges hold, and the exact ones of
     /// x if there are none yet. Samples come and go with each batch, so per_sample always takes the exact ranges of x.
-    /// `key` is used by stochastic rounding only: value i takes word i of its stream. Counts clipped values. Throws
-    /// TrainingError if x holds a NaN or an infinity; the observer is then as it was.
+    /// `key` is used by stochastic rounding only: value i takes 16-bit half i of its stream's words. Counts clipped
+    /// values. Throws TrainingError if x holds a NaN or an infinity; the observer is then as it was.
     void apply(std::span<const float> x, std::span<float> out, const QuantLayout& layout, int bits,
                const StreamKey& key, bool update_range = true);
+
+    /// The same, but writes integer codes of up to 8 bits, one a byte: with `signed_codes` the symmetric code q itself,
+    /// in two's complement; without, q + offset(), 0..255, where offset() is the zero point (affine) or 2^(bits - 1)
+    /// (symmetric). x^ = scale * (byte - offset). Signed codes need a symmetric scheme, per_channel a signed one.
+    void encode(std::span<const float> x, std::span<std::uint8_t> codes, const QuantLayout& layout, int bits,
+                const StreamKey& key, bool signed_codes, bool update_range = true);
+    /// The offset of unsigned codes of group `index` (a sample, or the tensor) of the last encode.
+    std::int32_t offset(std::size_t index) const;
+    /// Marks the values that the last apply or encode clipped, whose x and layout these must be: bit i % 8 of bits[i /
+    /// 8].
+    void mark_clipped(std::span<const float> x, std::span<std::uint8_t> bits) const;
 
     /// Straight-through estimator: sets gradient[i] to 0 wherever x[i] was outside the clip range of the last apply,
     /// whose x and layout these must be.
@@ -102,6 +136,15 @@ private:
     bool measure_blocks(std::span<const float> x);
     bool measure_columns(std::span<const float> x);
     void choose_scales();
+    void choose_format_scale(FloatFormat format);
+    void round_floats(std::span<const float> x, std::span<float> out, const QuantLayout& layout, FloatFormat format,
+                      const StreamKey& key, bool update_range);
+    bool by_channel() const;
+    void align_scales();
+    /// Hands runs of values that share a grid to nearest(begin, count, grid) or to stochastic(begin, count, grid,
+    /// random), which return how many they clipped.
+    template <typename Nearest, typename Stochastic>
+    void round(std::span<const float> x, const StreamKey& key, const Nearest& nearest, const Stochastic& stochastic);
     /// Calls visit(begin, count, grid) for runs of values that share a grid and a chunk of random words.
     template <typename Visit>
     void for_each_run(std::size_t count, const Visit& visit) const;
@@ -111,11 +154,15 @@ private:
     std::vector<ClipRange> observed_;  ///< what the observer has learnt; empty if nothing
     std::vector<ClipRange> clip_;      ///< of the last apply
     std::vector<ScaleZero> scales_;
-    std::vector<float> columns_;        ///< per_channel: the grid of each column, side by side for the kernels
-    std::vector<std::uint32_t> words_;  ///< random words of a chunk
+    std::vector<float> columns_;                ///< per_channel: the grid of each column, side by side for the kernels
+    std::vector<std::uint16_t> random_;         ///< of a chunk
+    std::vector<std::uint8_t> clipped_chunks_;  ///< 1 for each chunk of values with a clipped one
     std::size_t clipped_ = 0;
     int bits_ = 32;
 };
+
+/// Sets gradient[i] to 0 where bit i % 8 of bits[i / 8] is set.
+void stop_marked(std::span<const std::uint8_t> bits, std::span<float> gradient);
 
 /// ||quantized - exact||^2 and ||exact||^2, in doubles, in a fixed order.
 struct QuantError {

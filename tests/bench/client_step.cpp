@@ -63,8 +63,8 @@ void client_step(benchmark::State& state, int forward, int backward, const char*
 
 BENCHMARK_CAPTURE(client_step, fp32, 32, 32, "none")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(client_step, fp32_xi, 32, 32, "xi")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(client_step, fake_8_8, 8, 8, "none")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(client_step, fake_8_4_xi, 8, 4, "xi")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(client_step, int8, 8, 8, "none")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(client_step, int8_4_xi, 8, 4, "xi")->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace dither

@@ -49,35 +49,53 @@ double worst_gradient_error(std::span<float> variables, std::span<const float> a
 struct LayerGradientErrors {
     double input = 0;
     double parameters = 0;
+    bool in_place_agrees = false;  ///< tensors that nobody else sees give the same y and dx as shared ones
 };
 
-/// Checks dx and the gradients of the layer's parameters at `x`, under `pass` (null plan: fp32). Binds the layer to
-/// parameters of its own, standard normal times 0.5.
-inline LayerGradientErrors check_layer(Layer& layer, Tensor x, float step = 0.01F, const Pass& pass = {}) {
-    std::int64_t count = 0;
-    for (const ParameterSpec& parameter : layer.parameters())
-        count += parameter.shape.count();
-    Tensor values = random_tensor({count}, 100);
-    for (float& value : values.values())
-        value *= 0.5F;
-    Tensor gradients({count});
-    if (count > 0)
-        layer.attach(0, values.values(), gradients.values());
+/// Parameters of a layer's own, with their gradients.
+struct OwnParameters {
+    Tensor values;
+    Tensor gradients;
+    std::size_t trained = 0;  ///< the first so many are an optimizer's business
 
-    Tensor y;
-    layer.forward(x, y, pass);
+    /// Trained ones are standard normal times 0.5, the others as the layer asks.
+    explicit OwnParameters(Layer& layer) {
+        const std::vector<ParameterSpec> specs = layer.parameters();
+        std::int64_t count = 0;
+        for (const ParameterSpec& spec : specs)
+            count += spec.shape.count();
+        values = random_tensor({count}, 100);
+        gradients = Tensor({count});
+        auto value = values.values().begin();
+        for (const ParameterSpec& spec : specs) {
+            trained += spec.trained ? static_cast<std::size_t>(spec.shape.count()) : 0;
+            for (std::int64_t i = 0; i < spec.shape.count(); ++i, ++value)
+                *value = spec.trained ? 0.5F * *value : spec.constant;
+        }
+        if (count > 0)
+            layer.attach(0, values.values(), gradients.values());
+    }
+};
+
+/// Checks dx and the gradients of the layer's parameters at `x`, under `pass` (null plan: fp32).
+inline LayerGradientErrors check_layer(Layer& layer, Tensor x, float step = 0.01F, const Pass& pass = {}) {
+    OwnParameters own(layer);
+    const Tensor y = layer.forward(x.share(), pass);
     const Tensor projection = random_tensor(y.shape(), 101);
-    Tensor dx;
-    layer.backward(x, y, projection, &dx, pass);
+    const Tensor dx = layer.backward(projection.share(), pass, true);
+    const Tensor gradients = own.gradients;
     const auto loss = [&] {
-        layer.forward(x, y, pass);
+        const Tensor result = layer.forward(x.share(), pass);
         double sum = 0;
-        for (std::size_t j = 0; j < y.values().size(); ++j)
-            sum += static_cast<double>(y.values()[j]) * projection.values()[j];
+        for (std::size_t j = 0; j < result.values().size(); ++j)
+            sum += static_cast<double>(result.values()[j]) * projection.values()[j];
         return sum;
     };
+    const bool same_y = std::ranges::equal(layer.forward(Tensor(x), pass).values(), y.values());
+    const bool same_dx = std::ranges::equal(layer.backward(Tensor(projection), pass, true).values(), dx.values());
     return {.input = worst_gradient_error(x.values(), dx.values(), step, loss),
-            .parameters = worst_gradient_error(values.values(), gradients.values(), step, loss)};
+            .parameters = worst_gradient_error(own.values.values().first(own.trained), gradients.values(), step, loss),
+            .in_place_agrees = same_y && same_dx};
 }
 
 }  // namespace dither::testing

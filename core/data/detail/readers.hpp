@@ -15,6 +15,14 @@ namespace dither::detail {
 /// http://yann.lecun.com/exdb/mnist
 DataSplits load_idx(const DataOptions& options, std::uint32_t seed);
 
+/// CIFAR's binary version: data_batch_1.bin .. data_batch_5.bin, as many of them as there are, and test_batch.bin
+/// (CIFAR-10), or train.bin and test.bin (CIFAR-100), each plain or with .gz, in the folder options.path or in the
+/// subfolder that the archive unpacks to. CIFAR-100 has the labels "coarse" (20 classes) and "fine" (100, the last and
+/// thereby the default). The splits are given, so the seed does not matter.
+/// Krizhevsky, "Learning multiple layers of features from tiny images", 2009;
+/// https://www.cs.toronto.edu/~kriz/cifar.html
+DataSplits load_cifar(const DataOptions& options, std::uint32_t seed);
+
 /// A table of numbers, one sample a line, comma-separated; a first line without any number is a header. The rows are
 /// shuffled by the seed; the first test_fraction of them is the test split, the next `limit` ones train. Features are
 /// standardized by the training split: (x - mean) / deviation, column by column.

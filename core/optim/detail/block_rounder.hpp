@@ -31,7 +31,7 @@ private:
 
     Stream stream_;
     int bits_;
-    std::array<std::uint32_t, kBlock> words_;
+    std::array<std::uint16_t, kBlock> random_;
 };
 
 }  // namespace dither

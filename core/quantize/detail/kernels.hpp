@@ -36,12 +36,24 @@ Extremes extremes(const float* x, std::size_t n);
 /// Widens [low[i], high[i]] to hold x[i]; false if any value is not finite.
 bool widen(const float* x, std::size_t n, float* low, float* high);
 
-/// Quantize n values and return how many were clipped; out may be x. Nearest ties to even; stochastic takes one random
-/// word a value and rounds up with a chance of the fraction, to 2^-24.
+/// Quantize n values and return how many were clipped; out may be x. Nearest ties to even; stochastic takes 16 random
+/// bits a value and rounds up with a chance of the fraction, to 2^-17.
 std::size_t nearest(const float* x, float* out, std::size_t n, const Grid& grid);
 std::size_t nearest(const float* x, float* out, std::size_t n, const GridArrays& grid);
-std::size_t stochastic(const float* x, const std::uint32_t* words, float* out, std::size_t n, const Grid& grid);
-std::size_t stochastic(const float* x, const std::uint32_t* words, float* out, std::size_t n, const GridArrays& grid);
+std::size_t stochastic(const float* x, const std::uint16_t* random, float* out, std::size_t n, const Grid& grid);
+std::size_t stochastic(const float* x, const std::uint16_t* random, float* out, std::size_t n, const GridArrays& grid);
+
+/// The same, but write the codes, `offset` added, as bytes: two's complement where that is negative.
+std::size_t encode_nearest(const float* x, std::uint8_t* out, std::size_t n, const Grid& grid, int offset);
+std::size_t encode_nearest(const float* x, std::uint8_t* out, std::size_t n, const GridArrays& grid, int offset);
+std::size_t encode_stochastic(const float* x, const std::uint16_t* random, std::uint8_t* out, std::size_t n,
+                              const Grid& grid, int offset);
+std::size_t encode_stochastic(const float* x, const std::uint16_t* random, std::uint8_t* out, std::size_t n,
+                              const GridArrays& grid, int offset);
+
+/// Sets bit i % 8 of bits[i / 8] where x[i], i = begin .. begin + n - 1, is clipped; leaves the other bits.
+void mark(const float* x, std::size_t begin, std::size_t n, const Grid& grid, std::uint8_t* bits);
+void mark(const float* x, std::size_t begin, std::size_t n, const GridArrays& grid, std::uint8_t* bits);
 
 /// gradient[i] = 0 where x[i] is clipped.
 void mask(const float* x, float* gradient, std::size_t n, const Grid& grid);

@@ -1,5 +1,6 @@
 #include "core/rng.hpp"
 
+#include "core/detail/philox.hpp"
 #include "core/error.hpp"
 #include "core/sha256.hpp"
 
@@ -14,6 +15,7 @@
 #include <numeric>
 #include <random>
 #include <set>
+#include <span>
 #include <vector>
 
 using dither::Purpose;
@@ -95,6 +97,38 @@ TEST_SUITE("core/rng") {
         }));
     }
 
+    TEST_CASE("every instruction set gives Random123's words, also where the block index wraps around") {
+        for (const auto& kernel : dither::detail::usable_philox_kernels()) {
+            CAPTURE(kernel.instruction_set);
+            CHECK(rc::check([&](const std::array<std::uint32_t, 2>& key, std::array<std::uint32_t, 4> counter) {
+                if (*rc::gen::arbitrary<bool>())
+                    counter[0] = 0U - *rc::gen::inRange<std::uint32_t>(0, 70);
+                Words words(*rc::gen::inRange<std::size_t>(0, 300) + 1, 0xabcdef01);
+                kernel.fill(key, counter, std::span(words).first(words.size() - 1));
+                for (std::size_t i = 0; i + 1 < words.size(); ++i) {
+                    const philox4x32_ctr_t place{
+                        {counter[0] + static_cast<std::uint32_t>(i / 4), counter[1], counter[2], counter[3]}};
+                    RC_ASSERT(words[i] == philox4x32_R(10, place, philox4x32_key_t{{key[0], key[1]}}).v[i % 4]);
+                }
+                RC_ASSERT(words.back() == 0xabcdef01);
+            }));
+        }
+    }
+
+    TEST_CASE("bulk halfwords are the halves of the words, the lower one first, for any length") {
+        CHECK(rc::check([](const std::uint32_t seed) {
+            const StreamKey key{.seed = seed};
+            std::vector<std::uint16_t> halves(*rc::gen::inRange<std::size_t>(0, 2500));
+            Stream stream(key);
+            stream.fill_halfwords(halves);
+            const std::size_t blocks = (halves.size() + 7) / 8;
+            const Words words = words_one_by_one(key, 4 * blocks + 1);
+            for (std::size_t i = 0; i < halves.size(); ++i)
+                RC_ASSERT(halves[i] == static_cast<std::uint16_t>(words[i / 2] >> 16 * (i % 2)));
+            RC_ASSERT(stream() == words.back());
+        }));
+    }
+
     TEST_CASE("bulk fills start at the next whole block and consume whole blocks") {
         const StreamKey key{.seed = 5};
         const Words reference = words_one_by_one(key, 20);
@@ -109,7 +143,7 @@ TEST_SUITE("core/rng") {
     TEST_CASE("a longer bulk fill begins with the shorter one") {
         const StreamKey key{.seed = 6};
         const std::vector<float> many = normals(key, 1000);
-        for (const std::size_t count : {1, 2, 3, 63, 64, 65, 999}) {
+        for (const std::size_t count : {1, 2, 3, 31, 32, 33, 63, 64, 65, 511, 512, 513, 999}) {
             const std::vector<float> few = normals(key, count);
             CHECK(std::equal(few.begin(), few.end(), many.begin()));
         }
@@ -216,6 +250,15 @@ TEST_SUITE("core/rng") {
     TEST_CASE("bulk normal numbers have the same bits on every processor") {
         CHECK(dither::to_hex(dither::sha256(normals({.seed = 14}, 100'000))) ==
               "2a29af5aeac7314049e074c95c6779a8954fe30838222282bd44ffa7d557662f");
+    }
+
+    TEST_CASE("a Rademacher number is the sign that bit 31 of its word gives") {
+        const StreamKey key{.seed = 19};
+        const Words words = words_one_by_one(key, 1001);
+        std::vector<float> values(words.size());
+        Stream(key).fill_rademacher(values);
+        for (std::size_t i = 0; i < words.size(); ++i)
+            CHECK(values[i] == (words[i] >> 31 != 0 ? -1.0F : 1.0F));
     }
 
     TEST_CASE("Rademacher numbers are -1 and +1 in equal parts") {

@@ -2,61 +2,29 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "tests/unit/core/data/small_files.hpp"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <zlib.h>
-
-#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <numeric>
 
 using dither::Batch;
+using dither::Bytes;
+using dither::ChannelScaling;
+using dither::contains;
 using dither::DataOptions;
 using dither::Dataset;
 using dither::DataSplits;
-using dither::InputError;
 using dither::load_data;
 using dither::Shape;
+using dither::TemporaryFolder;
 
 namespace {
 
 namespace fs = std::filesystem;
-using Bytes = std::vector<std::uint8_t>;
-
-/// A new folder that is gone with the object.
-class TemporaryFolder {
-public:
-    TemporaryFolder() {
-        std::string name = (fs::temp_directory_path() / "dither-data-XXXXXX").string();
-        REQUIRE(mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    ~TemporaryFolder() { fs::remove_all(path_); }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    std::string str() const { return path_.string(); }
-    std::string file(const std::string& name) const { return (path_ / name).string(); }
-    std::string write(const std::string& name, const std::string& text) const {
-        std::ofstream(file(name), std::ios::binary) << text;
-        return file(name);
-    }
-    void write(const std::string& name, const Bytes& bytes) const {
-        write(name, std::string(bytes.begin(), bytes.end()));
-    }
-    void write_gz(const std::string& name, const Bytes& bytes) const {
-        const gzFile out = gzopen(file(name).c_str(), "wb");
-        REQUIRE(gzwrite(out, bytes.data(), static_cast<unsigned>(bytes.size())) == static_cast<int>(bytes.size()));
-        REQUIRE(gzclose(out) == Z_OK);
-    }
-
-private:
-    fs::path path_;
-};
 
 Bytes idx(std::uint8_t rank, std::initializer_list<std::uint8_t> extents, const Bytes& payload) {
     Bytes bytes{0, 0, 8, rank};
@@ -83,31 +51,8 @@ DataSplits load_folder(const TemporaryFolder& folder, std::uint64_t limit = 0) {
     return load_data({.format = "idx", .path = folder.str(), .limit = limit}, 1);
 }
 
-/// The message that loading gives; empty if it gives none.
-std::string error_of(const DataOptions& options) {
-    try {
-        load_data(options, 1);
-    } catch (const InputError& error) {
-        return error.what();
-    }
-    return {};
-}
-
 std::string error_of(const TemporaryFolder& folder) {
-    return error_of({.format = "idx", .path = folder.str()});
-}
-
-bool contains(const std::string& text, const std::string& part) {
-    CAPTURE(text);
-    return text.find(part) != std::string::npos;
-}
-
-std::vector<float> inputs_of(const Dataset& data) {
-    std::vector<std::uint32_t> all(data.size());
-    std::iota(all.begin(), all.end(), 0U);
-    Batch batch;
-    data.gather(all, batch);
-    return {batch.inputs.values().begin(), batch.inputs.values().end()};
+    return error_of(DataOptions{.format = "idx", .path = folder.str()});
 }
 
 }  // namespace
@@ -124,6 +69,21 @@ TEST_SUITE("core/data/dataset") {
         for (std::size_t i = 0; i < 4; ++i)
             CHECK(batch.inputs.values()[i] == doctest::Approx(expected[i]).epsilon(1e-6));
         CHECK(data.outputs() == 3);
+    }
+
+    TEST_CASE("each channel has its own mean and deviation, however wide the image is") {
+        Bytes pixels(2 * 3 * 67 * 3);
+        for (std::size_t i = 0; i < pixels.size(); ++i)
+            pixels[i] = static_cast<std::uint8_t>(i * 37 % 256);
+        const std::vector<ChannelScaling> scaling{{0.1F, 0.2F}, {0.5F, 0.3F}, {0.9F, 0.4F}};
+        const Dataset data({1, 3, 67, 3}, pixels, {0, 0}, 1, scaling);
+        const std::vector<float> inputs = inputs_of(data);
+        for (std::size_t i = 0; i < pixels.size(); ++i) {
+            const auto [mean, deviation] = scaling[i % 3];
+            REQUIRE(inputs[i] ==
+                    doctest::Approx((static_cast<float>(pixels[i]) / 255 - mean) / deviation).epsilon(1e-5));
+        }
+        CHECK_THROWS_AS(Dataset({1, 3, 67, 2}, Bytes(402), {0}, 1, scaling), dither::PreconditionError);
     }
 
     TEST_CASE("a smaller batch after a larger one allocates nothing") {
@@ -317,7 +277,7 @@ TEST_SUITE("core/data/dataset") {
         const TemporaryFolder folder;
         const auto refused = [&](const std::string& text, const std::string& message, const char* label = "last") {
             const std::string path = folder.write("t.csv", text);
-            return contains(error_of({.format = "csv", .path = path, .label = label}), message);
+            return contains(error_of(DataOptions{.format = "csv", .path = path, .label = label}), message);
         };
         CHECK(refused("a,b\n1,0\n2;0,1\n", "t.csv:3:1: expected a finite number, found \"2;0\""));
         CHECK(refused("a,b\n1,0\n2, \n", "t.csv:3:3: expected a finite number, found \"\""));
@@ -330,8 +290,8 @@ TEST_SUITE("core/data/dataset") {
         CHECK(refused("", "expected at least 2 columns and 2 rows of numbers, found 0 and 0"));
         CHECK(refused("a,b\n1,0\n2,1\n", "expected \"first\", \"last\" or a name in the header", "c"));
         CHECK(refused("1,0\n2,1\n", "which has none, found \"c\"", "c"));
-        CHECK(contains(error_of({.format = "csv", .path = folder.file("none.csv")}), "expected a CSV file"));
-        CHECK(contains(error_of({.format = "parquet"}),
-                       "data.format: expected one of \"idx\", \"csv\", found \"parquet\""));
+        CHECK(contains(error_of(DataOptions{.format = "csv", .path = folder.file("none.csv")}), "expected a CSV file"));
+        CHECK(contains(error_of(DataOptions{.format = "parquet"}),
+                       "data.format: expected one of \"idx\", \"cifar\", \"csv\", found \"parquet\""));
     }
 }

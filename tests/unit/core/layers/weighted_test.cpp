@@ -2,10 +2,13 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/layers/activation.hpp"
+#include "core/layers/pool.hpp"
 #include "tests/unit/gradient_check.hpp"
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace dither {
@@ -28,15 +31,56 @@ PrecisionPlan plan_of(int forward, int backward) {
     return plan;
 }
 
-/// A conv2d layer with its parameters, one batch and everything that a pass over it gives.
+/// The products of kGeometry on float operands, a whole batch at a time.
+struct Products {
+    explicit Products(const Backend& backend) : product(backend.convolution(kGeometry, kBatch)) {}
+
+    void forward(std::span<const float> x, std::span<const float> w, std::span<float> y) {
+        product->pack_forward(w);
+        product->forward(kBatch, x, y);
+    }
+    void backward(std::span<const float> x, std::span<const float> w, std::span<const float> dy, std::span<float> dx,
+                  std::span<float> dw) {
+        product->pack_backward(w);
+        product->backward_input(kBatch, dy, dx);
+        product->add_weight_gradient(kBatch, x, dy, dw);
+    }
+
+    std::unique_ptr<Product> product;
+};
+
+/// max |a - b| / max |b|
+double farthest(std::span<const float> a, std::span<const float> b) {
+    double largest = 1e-30;
+    double worst = a.size() == b.size() ? 0 : INFINITY;
+    for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
+        largest = std::max(largest, std::abs(static_cast<double>(b[i])));
+        worst = std::max(worst, std::abs(static_cast<double>(a[i]) - b[i]));
+    }
+    return worst / largest;
+}
+
+/// A conv2d layer (or a linear one on the same values) with its parameters, one batch and everything that a pass over
+/// it gives.
 struct Fixture {
-    explicit Fixture(const QuantizeOptions& options = {}) : layer(make_conv2d(kGeometry, options, backend(), kBatch)) {
+    explicit Fixture(const QuantizeOptions& options = {}, bool linear = false, std::int64_t height = 6,
+                     std::int64_t width = 5)
+        : x(random_tensor({kBatch, height, width, 3}, 2)) {
+        ConvGeometry geometry = kGeometry;
+        geometry.in_height = height;
+        geometry.in_width = width;
+        layer = linear ? make_linear(height * width * 3, 4, true, options, backend(), kBatch)
+                       : make_conv2d(geometry, true, options, backend(), kBatch);
+        dy = random_tensor(layer->output_shape().with_batch(kBatch), 3);
+        const std::int64_t count = layer->parameters()[0].shape.count() + 4;
+        parameters = random_tensor({count}, 1);
+        gradients = Tensor({count});
         layer->attach(0, parameters.values(), gradients.values());
     }
 
     void run(const Pass& pass) {
-        layer->forward(x, y, pass);
-        layer->backward(x, y, dy, &dx, pass);
+        y = layer->forward(x.share(), pass);
+        dx = layer->backward(dy.share(), pass, true);
     }
     std::span<float> weights() { return parameters.values().first(108); }
     std::span<float> bias() { return parameters.values().subspan(108); }
@@ -46,10 +90,10 @@ struct Fixture {
         return statistics;
     }
 
-    Tensor parameters = random_tensor({112}, 1);
-    Tensor gradients{{112}};
-    Tensor x = random_tensor({kBatch, 6, 5, 3}, 2);
-    Tensor dy = random_tensor({kBatch, 6, 5, 4}, 3);
+    Tensor parameters;
+    Tensor gradients;
+    Tensor x;
+    Tensor dy;
     Tensor y;
     Tensor dx;
     std::unique_ptr<Layer> layer;
@@ -75,8 +119,8 @@ public:
 
 TEST_SUITE("core/layers/weighted") {
     TEST_CASE("the gradients of linear and conv2d agree with central differences") {
-        const auto linear = make_linear(7, 5, {}, backend(), kBatch);
-        const auto conv = make_conv2d(kGeometry, {}, backend(), kBatch);
+        const auto linear = make_linear(7, 5, true, {}, backend(), kBatch);
+        const auto conv = make_conv2d(kGeometry, true, {}, backend(), kBatch);
         for (const auto& [layer, input] :
              {std::pair{linear.get(), Shape{kBatch, 7}}, std::pair{conv.get(), Shape{kBatch, 6, 5, 3}}}) {
             CAPTURE(layer->kind());
@@ -87,40 +131,86 @@ TEST_SUITE("core/layers/weighted") {
     }
 
     TEST_CASE("a linear layer takes images as flat features and gives their gradient in their shape") {
-        const auto layer = make_linear(12, 2, {}, backend(), kBatch);
+        const auto layer = make_linear(12, 2, true, {}, backend(), kBatch);
         const Tensor x = random_tensor({2, 2, 2, 3}, 5);
         Tensor parameters = random_tensor({26}, 6);
         Tensor gradients({26});
         layer->attach(0, parameters.values(), gradients.values());
-        Tensor y;
-        layer->forward(x, y, {});
+        const Tensor y = layer->forward(x.share(), {});
         CHECK(y.shape() == Shape({2, 2}));
-        Tensor dx;
-        layer->backward(x, y, y, &dx, {});
+        const Tensor dx = layer->backward(y.share(), {}, true);
         CHECK(dx.shape() == x.shape());
     }
 
-    TEST_CASE("a quantized forward pass is the product of the quantized operands, with the bias in fp32") {
-        const QuantizeOptions options;
-        for (const int bits : {2, 4, 8}) {
+    TEST_CASE("a simulated forward pass is the product of the rounded operands, with the bias in fp32") {
+        const QuantizeOptions options{.execution = Execution::simulated};
+        for (const int bits : {2, 4, 8, 12}) {
             CAPTURE(bits);
-            Fixture f;
+            Fixture f(options);
             const PrecisionPlan plan = plan_of(bits, 32);
-            f.layer->forward(f.x, f.y, {.plan = &plan, .training = true});
+            f.y = f.layer->forward(f.x.share(), {.plan = &plan, .training = true});
             const auto x = quantized(options.activations, f.x.values(), kInputLayout, bits);
             const auto w = quantized(options.weights, f.weights(), kWeightLayout, bits);
             Tensor expected(f.y.shape());
-            backend().convolution(kGeometry, kBatch)->forward(kBatch, x, w, f.bias(), expected.values());
-            CHECK(std::ranges::equal(f.y.values(), expected.values()));
+            Products(backend()).forward(x, w, expected.values());
+            for (std::size_t i = 0; i < expected.values().size(); ++i)
+                CHECK(f.y.values()[i] == expected.values()[i] + f.bias()[i % 4]);
         }
     }
 
+    TEST_CASE("floating-point formats multiply in fp32 on the rounded operands, even where integers would not") {
+        struct Case {
+            int bits;
+            Format16 format16;
+            Format8 format8;
+        };
+        for (const Case& c : {Case{16, Format16::bf16, Format8::int8}, Case{16, Format16::fp16, Format8::int8},
+                              Case{8, Format16::bf16, Format8::e4m3}, Case{8, Format16::bf16, Format8::e5m2}}) {
+            QuantizeOptions options;
+            for (QuantizerOptions* q : {&options.weights, &options.activations, &options.gradients}) {
+                q->format16 = c.format16;
+                q->format8 = c.format8;
+            }
+            Fixture f(options);
+            const PrecisionPlan plan = plan_of(c.bits, c.bits);
+            const Pass pass{.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true};
+            f.run(pass);
+            const auto x = quantized(options.activations, f.x.values(), kInputLayout, c.bits);
+            const auto w = quantized(options.weights, f.weights(), kWeightLayout, c.bits);
+            const auto g = quantized(options.gradients, f.dy.values(), kOutputLayout, c.bits,
+                                     pass.key.with(Purpose::gradient_rounding, 0));
+            Tensor y(f.y.shape());
+            Products(backend()).forward(x, w, y.values());
+            for (std::size_t i = 0; i < y.values().size(); ++i)
+                CHECK(f.y.values()[i] == y.values()[i] + f.bias()[i % 4]);
+            Tensor dx(f.x.shape());
+            std::vector<float> dw(108);
+            Products(backend()).backward(x, w, g, dx.values(), dw);
+            CHECK(farthest(f.gradients.values().first(108), dw) < 1e-6);
+            CHECK(farthest(f.dx.values(), dx.values()) < 1e-6);
+        }
+    }
+
+    TEST_CASE("integers of the backward pass follow an 8-bit floating-point forward pass") {
+        std::vector<std::vector<float>> results;
+        for (const Execution execution : {Execution::integer, Execution::simulated}) {
+            QuantizeOptions options{.execution = execution};
+            for (QuantizerOptions* q : {&options.weights, &options.activations, &options.gradients})
+                q->format8 = Format8::e4m3;
+            Fixture f(options);
+            const PrecisionPlan plan = plan_of(8, 4);
+            f.run({.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true});
+            results.emplace_back(f.gradients.values().begin(), f.gradients.values().end());
+        }
+        CHECK(farthest(results[0], results[1]) < 1e-5);
+    }
+
     TEST_CASE("every operand of a backward product has the backward bits where these are fewer") {
-        const QuantizeOptions options;
+        const QuantizeOptions options{.execution = Execution::simulated};
         for (const auto& [forward, backward] : {std::pair{8, 8}, {8, 4}, {4, 8}, {32, 8}}) {
             CAPTURE(forward);
             CAPTURE(backward);
-            Fixture f;
+            Fixture f(options);
             const PrecisionPlan plan = plan_of(forward, backward);
             const Pass pass{.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true};
             f.run(pass);
@@ -133,19 +223,92 @@ TEST_SUITE("core/layers/weighted") {
                 x = quantized(exact, x, kInputLayout, backward);
                 w = quantized(options.weights, w, kWeightLayout, backward);
             }
-            const auto g = quantized(options.gradients, f.dy.values(), kOutputLayout, backward,
-                                     pass.key.with(Purpose::gradient_rounding, 0));
-            const auto product = backend().convolution(kGeometry, kBatch);
+            // The scales of the weights' output channels are inside the quantizer of the gradient.
+            std::vector<float> unit(4);
+            for (std::size_t c = 0; c < 4; ++c) {
+                float largest = 0;
+                for (std::size_t i = c; i < w.size(); i += 4)
+                    largest = std::max(largest, std::abs(w[i]));
+                unit[c] = choose_scale(-largest, largest, std::min(forward, backward), Symmetry::symmetric).scale;
+            }
+            std::vector<float> scaled(f.dy.values().begin(), f.dy.values().end());
+            for (std::size_t i = 0; i < scaled.size(); ++i)
+                scaled[i] *= unit[i % 4];
+            auto g = quantized(options.gradients, scaled, kOutputLayout, backward,
+                               pass.key.with(Purpose::gradient_rounding, 0));
+            for (std::size_t i = 0; i < g.size(); ++i)
+                g[i] /= unit[i % 4];
             Tensor dx(f.x.shape());
             std::vector<float> dw(108);
-            product->backward_input(kBatch, g, w, dx.values());
-            product->backward_weights(kBatch, x, g, dw);
-            CHECK(std::ranges::equal(f.gradients.values().first(108), dw));
-            CHECK(std::ranges::equal(f.dx.values(), dx.values()));
+            Products(backend()).backward(x, w, g, dx.values(), dw);
+            CHECK(farthest(f.gradients.values().first(108), dw) < 1e-5);
+            CHECK(farthest(f.dx.values(), dx.values()) < 1e-5);
             double bias_gradient = 0;
             for (std::size_t i = 0; i < g.size(); i += 4)
                 bias_gradient += g[i];
             CHECK(f.gradients.values()[108] == doctest::Approx(bias_gradient));
+        }
+    }
+
+    TEST_CASE("integer units agree with the simulation of every plan, within the rounding of fp32 sums") {
+        QuantizeOptions per_tensor;
+        per_tensor.weights.granularity = Granularity::per_tensor;
+        per_tensor.activations = {.symmetry = Symmetry::symmetric};
+        per_tensor.gradients.granularity = Granularity::per_tensor;
+        QuantizeOptions per_sample;
+        per_sample.activations.granularity = Granularity::per_sample;
+        for (QuantizeOptions options : {QuantizeOptions{}, per_tensor, per_sample})
+            for (const bool linear : {false, true})
+                for (const auto& [forward, backward] :
+                     {std::pair{8, 8}, {8, 4}, {4, 8}, {4, 4}, {3, 2}, {32, 8}, {8, 32}, {8, 12}}) {
+                    CAPTURE(scheme_name(options.activations));
+                    CAPTURE(linear);
+                    CAPTURE(forward);
+                    CAPTURE(backward);
+                    const PrecisionPlan plan = plan_of(forward, backward);
+                    const Pass pass{.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true};
+                    options.execution = Execution::simulated;
+                    Fixture simulated(options, linear);
+                    options.execution = Execution::integer;
+                    Fixture integer(options, linear);
+                    for (int step = 0; step < 2; ++step) {  // the second one clips: its range is a moving average
+                        for (Fixture* f : {&simulated, &integer}) {
+                            f->x.data()[11] = 3.0F + 4.0F * static_cast<float>(step);
+                            f->run(pass);
+                        }
+                        CHECK(farthest(simulated.y.values(), integer.y.values()) < 2e-6);
+                        CHECK(farthest(simulated.dx.values(), integer.dx.values()) < 2e-6);
+                        CHECK(farthest(simulated.gradients.values(), integer.gradients.values()) < 2e-6);
+                    }
+                }
+    }
+
+    TEST_CASE("a pool and a ReLU that the layer took over change no value, in fp32 and on integers") {
+        for (const int bits : {32, 8}) {
+            CAPTURE(bits);
+            const PrecisionPlan plan = plan_of(bits, bits);
+            const Pass pass{.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true};
+            Fixture whole({}, false, 6, 4);
+            REQUIRE(whole.layer->absorb(Tail::max_pool));
+            REQUIRE(whole.layer->absorb(Tail::relu));
+            CHECK_FALSE(whole.layer->absorb(Tail::relu));
+            CHECK(whole.layer->output_shape() == Shape({1, 3, 2, 4}));
+            Fixture apart({}, false, 6, 4);
+            const auto pool = make_max_pool(apart.layer->output_shape());
+            const auto relu = make_relu(pool->output_shape());
+            whole.y = whole.layer->forward(whole.x.share(), pass);
+            Tensor expected = apart.layer->forward(apart.x.share(), pass);
+            expected = relu->forward(pool->forward(std::move(expected), pass), pass);
+            CHECK(std::ranges::equal(whole.y.values(), expected.values()));
+
+            const Tensor dy = random_tensor(expected.shape(), 8);
+            whole.dx = whole.layer->backward(dy.share(), pass, true);
+            Tensor g = pool->backward(relu->backward(dy.share(), pass, true), pass, true);
+            if (bits == 32) {
+                apart.dx = apart.layer->backward(std::move(g), pass, true);
+                CHECK(farthest(whole.dx.values(), apart.dx.values()) < 1e-6);
+                CHECK(farthest(whole.gradients.values(), apart.gradients.values()) < 1e-6);
+            }
         }
     }
 
@@ -211,14 +374,12 @@ TEST_SUITE("core/layers/weighted") {
     TEST_CASE("evaluation teaches the observer nothing") {
         const PrecisionPlan plan = plan_of(8, 8);
         Fixture f;
-        f.layer->forward(f.x, f.y, {.plan = &plan, .training = true});
-        const Tensor before = f.y;
+        const Tensor before = f.layer->forward(f.x.share(), {.plan = &plan, .training = true});
         Tensor large = f.x;
         for (float& value : large.values())
             value *= 10;
-        Tensor ignored;
-        f.layer->forward(large, ignored, {.plan = &plan});
-        f.layer->forward(f.x, f.y, {.plan = &plan});
+        f.layer->forward(large.share(), {.plan = &plan});
+        f.y = f.layer->forward(f.x.share(), {.plan = &plan});
         CHECK(std::ranges::equal(f.y.values(), before.values()));
     }
 
@@ -255,8 +416,8 @@ TEST_SUITE("core/layers/weighted") {
 
     TEST_CASE("a batch beyond the planned one or of another item is refused") {
         Fixture f;
-        CHECK_THROWS_AS(f.layer->forward(Tensor({kBatch + 1, 6, 5, 3}), f.y, {}), PreconditionError);
-        CHECK_THROWS_AS(f.layer->forward(Tensor({kBatch, 6, 6, 3}), f.y, {}), PreconditionError);
+        CHECK_THROWS_AS(f.layer->forward(Tensor({kBatch + 1, 6, 5, 3}), {}), PreconditionError);
+        CHECK_THROWS_AS(f.layer->forward(Tensor({kBatch, 6, 6, 3}), {}), PreconditionError);
         CHECK_THROWS_AS(f.layer->attach(0, f.weights(), f.weights()), PreconditionError);
     }
 }

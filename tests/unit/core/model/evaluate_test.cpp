@@ -13,7 +13,7 @@ namespace dither {
 namespace {
 
 std::unique_ptr<Model> model_of(std::int64_t max_batch) {
-    const auto backend = make_backend({});
+    static const auto backend = make_backend({});
     auto model = make_model({.name = "mlp", .hidden = {8}}, {},
                             {.sample = {1, 4}, .outputs = 2, .max_batch = max_batch}, *backend);
     model->initialize(1);

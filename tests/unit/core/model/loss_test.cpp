@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
 
 namespace dither {
@@ -69,6 +70,19 @@ TEST_SUITE("core/model/loss") {
                       return loss->evaluate(output, targets, nullptr).mean_loss();
                   }) < 1e-3);
         }
+    }
+
+    TEST_CASE("the gradient of cross entropy is softmax minus the label, and has the same bits on every processor") {
+        Tensor output({1, 3});
+        std::ranges::copy(std::array{0.25F, -1.5F, 2.0F}, output.data());
+        Tensor gradient;
+        make_loss("cross_entropy")->evaluate(output, labels({0}), &gradient);
+        const double total = std::exp(0.25) + std::exp(-1.5) + std::exp(2.0);
+        CHECK(gradient.data()[0] == doctest::Approx(std::exp(0.25) / total - 1));
+        CHECK(gradient.data()[1] == doctest::Approx(std::exp(-1.5) / total));
+        CHECK(gradient.data()[2] == doctest::Approx(std::exp(2.0) / total));
+        CHECK(std::bit_cast<std::uint32_t>(gradient.data()[1]) == 0x3ccd77aeU);
+        CHECK(std::bit_cast<std::uint32_t>(gradient.data()[2]) == 0x3f54a131U);
     }
 
     TEST_CASE("an unknown loss is refused, as are targets that do not fit the output") {

@@ -84,8 +84,10 @@ struct Session {
     }
 
     double gradient(const Pass& pass) {
-        const Score score = loss->evaluate(model->forward(x, pass), targets, &output_gradient);
-        model->backward(x, output_gradient, pass);
+        const Tensor output = model->forward(x, pass);
+        Tensor output_gradient(output.shape(), &model->arena());
+        const Score score = loss->evaluate(output, targets, &output_gradient);
+        model->backward(std::move(output_gradient), pass);
         return score.mean_loss();
     }
     double step(Pass& pass, float rate) {
@@ -100,7 +102,6 @@ struct Session {
     std::unique_ptr<Loss> loss = make_loss("cross_entropy");
     Tensor x;
     Targets targets;
-    Tensor output_gradient;
 };
 
 TEST_SUITE("core/model/model") {
@@ -137,8 +138,10 @@ TEST_SUITE("core/model/model") {
     }
 
     TEST_CASE("a model that does not exist or does not fit the data is refused with what was given") {
-        CHECK_THROWS_WITH_AS(model_of("cnn3", {1, 28, 28, 1}, 2),
-                             R"(model.name: expected one of "linear", "mlp", "cnn2", found "cnn3")", InputError);
+        CHECK_THROWS_WITH_AS(
+            model_of("cnn3", {1, 28, 28, 1}, 2),
+            R"(model.name: expected one of "linear", "mlp", "cnn2", "cnn4", "resnet8", "mobilenet", "layers", found "cnn3")",
+            InputError);
         CHECK_THROWS_WITH_AS(model_of("cnn2", {1, 28, 30, 1}, 2), doctest::Contains("[1, 28, 30, 1]"), InputError);
         CHECK_THROWS_AS(model_of("cnn2", {1, 784}, 2), InputError);
         CHECK_THROWS_AS(model_of("mlp", {1, 784}, 2, {0}), InputError);

@@ -42,15 +42,13 @@ public:
 
     std::string_view kind() const override { return "counter"; }
     Shape output_shape() const override { return shape_; }
-    void forward(const Tensor& x, Tensor& y, const Pass& pass) override {
+    Tensor forward(Tensor x, const Pass& pass) override {
         ++(pass.branches == Branches::record ? passes_.recorded : passes_.held);
-        y.resize(x.shape());
-        std::ranges::copy(x.values(), y.values().begin());
+        return x;
     }
-    void backward(const Tensor&, const Tensor&, const Tensor& dy, Tensor* dx, const Pass&) override {
+    Tensor backward(Tensor dy, const Pass&, bool) override {
         ++passes_.backward;
-        if (dx != nullptr)
-            std::ranges::copy(dy.values(), dx->values().begin());
+        return dy;
     }
 
 private:
@@ -212,8 +210,8 @@ TEST_SUITE("core/precision/curvature") {
         Passes passes;
         const auto backend = make_backend({});
         std::vector<std::unique_ptr<Layer>> layers;
-        layers.push_back(make_linear(kInputs, kInputs, {}, *backend, kSamples));
-        layers.push_back(make_linear(kInputs, kOutputs, {}, *backend, kSamples));
+        layers.push_back(make_linear(kInputs, kInputs, true, {}, *backend, kSamples));
+        layers.push_back(make_linear(kInputs, kOutputs, true, {}, *backend, kSamples));
         layers.push_back(std::make_unique<Counter>(Shape{1, kOutputs}, passes));
         Model model(std::move(layers), {.sample = {1, kInputs}, .outputs = kOutputs, .max_batch = kSamples});
         model.initialize(2);

@@ -111,7 +111,8 @@ TEST_SUITE("core/quantize/quantizer") {
                     for (const int bits : {2, 4, 7, 8, 16}) {
                         const QuantLayout layout{.rows = 12, .columns = columns, .samples = 4};
                         const std::vector<float> x = normal(12 * columns);
-                        Quantizer quantizer({.symmetry = symmetry, .granularity = granularity});
+                        Quantizer quantizer(
+                            {.symmetry = symmetry, .granularity = granularity, .format16 = Format16::int16});
                         const std::vector<float> out = quantized(quantizer, x, layout, bits);
                         CHECK(quantizer.clipped() == 0);
                         std::size_t wrong = 0;
@@ -123,7 +124,11 @@ TEST_SUITE("core/quantize/quantizer") {
                                 high = std::max(high, x[i]);
                             }
                             const ScaleZero grid = quantizer.scales()[g];
-                            CHECK(grid == choose_scale(low, high, bits, symmetry));
+                            const ScaleZero own = choose_scale(low, high, bits, symmetry);
+                            if (granularity == Granularity::per_sample && symmetry == Symmetry::symmetric)
+                                CHECK((grid.scale >= own.scale && grid.scale < 2 * own.scale));
+                            else
+                                CHECK(grid == own);
                             for (const std::size_t i : members(granularity, layout, g))
                                 wrong += std::abs(out[i] - reference(x[i], grid, bits, symmetry)) > 1e-6F * grid.scale;
                         }
@@ -139,6 +144,22 @@ TEST_SUITE("core/quantize/quantizer") {
             quantized(quantizer, normal(60), layout, 8);
             CHECK(quantizer.scales().size() == expected[g]);
         }
+    }
+
+    TEST_CASE("symmetric scales of samples differ by powers of two, up to a limit, and no sample is clipped") {
+        std::vector<float> x = normal(60);
+        for (std::size_t i = 0; i < x.size(); ++i)
+            x[i] *= std::array{1.0F, 0.3F, 1e-6F, 0.0F}[i / 15];
+        Quantizer quantizer({.granularity = Granularity::per_sample});
+        quantized(quantizer, x, {.rows = 12, .columns = 5, .samples = 4}, 8);
+        CHECK(quantizer.clipped() == 0);
+        const float largest = quantizer.scales()[0].scale;
+        for (const ScaleZero& grid : quantizer.scales()) {
+            const float ratio = largest / grid.scale;
+            CHECK(ratio == std::ldexp(1.0F, std::ilogb(ratio)));
+            CHECK(std::abs(std::ilogb(ratio)) <= kScaleSpan);
+        }
+        CHECK(largest / quantizer.scales()[2].scale == std::ldexp(1.0F, kScaleSpan));
     }
 
     TEST_CASE("2 bits, symmetric, are the codes -1, 0 and 1") {
@@ -200,7 +221,7 @@ TEST_SUITE("core/quantize/quantizer") {
         CHECK(quantized(quantizer, codes, flat(kCount), 4) == codes);
     }
 
-    TEST_CASE("value i takes word i of its stream, whatever the granularity and the size") {
+    TEST_CASE("value i takes 16-bit half i of its stream, whatever the granularity and the size") {
         const QuantLayout layout{.rows = 21, .columns = 130, .samples = 7};
         std::vector<float> x(21 * 130);
         for (std::size_t i = 0; i < x.size(); ++i)
@@ -209,14 +230,14 @@ TEST_SUITE("core/quantize/quantizer") {
         for (std::size_t i = 0; i < x.size(); ++i)
             if (i / 130 % 3 == 0)
                 x[i] = 7;
-        std::vector<std::uint32_t> words(x.size());
-        Stream(kKey).fill_words(words);
+        std::vector<std::uint16_t> halves(x.size());
+        Stream(kKey).fill_halfwords(halves);
         for (const Granularity granularity : kGranularities) {
             Quantizer quantizer({.granularity = granularity, .rounding = Rounding::stochastic});
             const std::vector<float> out = quantized(quantizer, x, layout, 4);
             std::size_t wrong = 0;
             for (std::size_t i = 0; i < x.size(); ++i) {
-                const double u = (words[i] >> 8) * 0x1p-24;
+                const double u = (halves[i] + 0.5) * 0x1p-16;
                 const double floor = std::floor(x[i]);
                 wrong += out[i] != static_cast<float>(u < x[i] - floor ? floor + 1 : floor);
             }
@@ -354,6 +375,124 @@ TEST_SUITE("core/quantize/quantizer") {
         std::vector<float> x(12);
         CHECK_THROWS_AS(quantizer.apply(x, x, {.rows = 3, .columns = 5}, 8, kKey), PreconditionError);
         CHECK_THROWS_AS(quantizer.apply(x, x, {.rows = 4, .columns = 3, .samples = 3}, 8, kKey), PreconditionError);
+    }
+
+    TEST_CASE("16 and 8 bits are the floating-point formats that the options choose, with one scale for the tensor") {
+        const std::vector<float> x = normal(600);
+        const float largest = std::max(-*std::ranges::min_element(x), *std::ranges::max_element(x));
+        struct Case {
+            int bits;
+            QuantizerOptions options;
+            FloatFormat format;
+        };
+        const std::array cases{Case{16, {}, FloatFormat::bf16},
+                               Case{16, {.format16 = Format16::fp16}, FloatFormat::fp16},
+                               Case{8, {.format8 = Format8::e4m3}, FloatFormat::e4m3},
+                               Case{8, {.format8 = Format8::e5m2}, FloatFormat::e5m2}};
+        for (const Case& c : cases)
+            for (const Granularity granularity : kGranularities)
+                for (const Symmetry symmetry : kSymmetries) {
+                    CHECK(float_format(c.options, c.bits) == c.format);
+                    QuantizerOptions options = c.options;
+                    options.granularity = granularity;
+                    options.symmetry = symmetry;
+                    Quantizer quantizer(options);
+                    const float scale = choose_float_scale(largest, c.format);
+                    std::vector<float> expected(x.size());
+                    round_nearest(x, expected, c.format, scale);
+                    CHECK(quantized(quantizer, x, {.rows = 30, .columns = 20, .samples = 3}, c.bits) == expected);
+                    CHECK(quantizer.scales().size() == 1);
+                    CHECK(quantizer.scales()[0] == ScaleZero{scale, 0});
+                    CHECK(quantizer.clipped() == 0);
+                }
+    }
+
+    TEST_CASE("other widths are integers, whatever the formats, and so are 16 and 8 bits if asked") {
+        const QuantizerOptions floats{.format16 = Format16::fp16, .format8 = Format8::e4m3};
+        for (const int bits : {2, 4, 7, 9, 15, 32})
+            CHECK_FALSE(float_format(floats, bits));
+        CHECK_FALSE(float_format({.format16 = Format16::int16}, 16));
+        CHECK_FALSE(float_format({}, 8));
+    }
+
+    TEST_CASE("floating-point formats have no codes") {
+        Quantizer quantizer({.format8 = Format8::e4m3});
+        const std::vector<float> x = normal(10);
+        std::vector<std::uint8_t> codes(10);
+        CHECK_THROWS_AS(quantizer.encode(x, codes, flat(10), 8, kKey, true), PreconditionError);
+        quantizer.encode(x, codes, flat(10), 7, kKey, true);
+    }
+
+    TEST_CASE("a tensor may change between integers and floating-point formats; bf16 teaches the observer nothing") {
+        const QuantLayout layout{.rows = 30, .columns = 20, .samples = 3};
+        const std::vector<float> x = normal(600);
+        std::vector<float> wide = x;
+        wide[7] = 100;
+        for (const Granularity granularity : kGranularities)
+            for (const Format16 format : {Format16::bf16, Format16::fp16}) {
+                const QuantizerOptions options{
+                    .granularity = granularity, .observer = Observer::moving_average_minmax, .format16 = format};
+                Quantizer quantizer(options);
+                const std::vector<float> first = quantized(quantizer, x, layout, 8);
+                quantized(quantizer, wide, layout, 16);
+                std::vector<float> out(600);
+                quantizer.apply(x, out, layout, 8, kKey, false);
+                const bool learnt = format == Format16::fp16 && granularity != Granularity::per_sample;
+                CHECK((out != first) == learnt);
+            }
+    }
+
+    TEST_CASE("what a floating-point format saturates counts as clipped, is marked and gets no gradient") {
+        const QuantLayout layout{.rows = 30, .columns = 20, .samples = 3};
+        const std::vector<float> x = normal(600);
+        for (const Format8 format : {Format8::e4m3, Format8::e5m2}) {
+            Quantizer quantizer({.granularity = Granularity::per_channel, .format8 = format});
+            std::vector<float> out(600, 1.0F);
+            quantizer.apply(out, out, layout, 8, kKey);  // the observer learns that 1 is the largest
+            quantizer.apply(x, out, layout, 8, kKey, false);
+            const float bound = *std::ranges::max_element(out);
+            CHECK(bound >= 1);
+            CHECK(bound < 2);
+            std::vector<float> gradient(600, 3.0F);
+            quantizer.mask_gradient(x, gradient, layout);
+            std::vector<std::uint8_t> marks(75);
+            quantizer.mark_clipped(x, marks);
+            std::size_t wrong = 0;
+            for (std::size_t i = 0; i < x.size(); ++i) {
+                const bool clipped = std::abs(x[i]) > bound;
+                wrong += clipped != (gradient[i] == 0);
+                wrong += clipped != ((marks[i / 8] >> (i % 8) & 1) != 0);
+            }
+            CHECK(wrong == 0);
+            CHECK(quantizer.clipped() == static_cast<std::size_t>(std::ranges::count(gradient, 0.0F)));
+            CHECK(quantizer.clipped() > 0);
+        }
+    }
+
+    TEST_CASE("stochastic rounding to a floating-point format is unbiased and depends on its key") {
+        const std::vector<float> x(100'000, 0.3F);
+        Quantizer quantizer({.rounding = Rounding::stochastic, .format8 = Format8::e5m2});
+        std::vector<float> with_largest = x;
+        with_largest[0] = 1;
+        const std::vector<float> out = quantized(quantizer, with_largest, flat(x.size()), 8);
+        double sum = 0;
+        for (std::size_t i = 1; i < out.size(); ++i)
+            sum += out[i];
+        // Between 0.25 and 0.3125.
+        CHECK(std::abs(sum / 99'999 - 0.3) < 5 * 0.0625 * std::sqrt(0.8 * 0.2 / 99'999));
+        std::vector<float> other(x.size());
+        quantizer.apply(with_largest, other, flat(x.size()), 8, {.seed = 2, .purpose = Purpose::test});
+        CHECK(other != out);
+    }
+
+    TEST_CASE("a NaN or an infinity is refused by the floating-point formats too") {
+        for (const int bits : {8, 16})
+            for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+                Quantizer quantizer({.format8 = Format8::e4m3});
+                std::vector<float> x = normal(600);
+                x[300] = bad;
+                CHECK_THROWS_AS(quantized(quantizer, x, flat(600), bits), TrainingError);
+            }
     }
 
     TEST_CASE("one bit more halves the error of a uniform tensor") {

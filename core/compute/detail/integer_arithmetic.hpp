@@ -1,0 +1,146 @@
+// The vector arithmetic of integer products. Included by the sources that are compiled once for each instruction set,
+// and by nothing else: all of it is private to the source.
+//
+// The units multiply 16-bit integers and add neighbouring products in 32 bits, exactly: codes of 8 bits less their zero
+// point need 9. (The 8-bit multiply of AVX2 saturates.)
+#pragma once
+
+#include <cstdint>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace dither::detail {
+namespace {
+
+/// What a processor offers: a vector of 32-bit sums, a vector of operands with kGroup values for each sum, and
+/// dot(sum, a, b) = sum + a * b, added up within each group. A tile of kRows rows and two vectors fits its registers.
+#if defined(__AVX512BW__)
+struct Arithmetic {
+    using Sums = __m512i;
+    using Operands = __m512i;
+    static constexpr int kLanes = 16;
+    static constexpr int kGroup = 2;
+    static constexpr int kRows = 8;
+
+    static Sums zero() { return _mm512_setzero_si512(); }
+    static Operands load(const std::int16_t* from) { return _mm512_loadu_si512(from); }
+    static Operands broadcast(const std::int16_t* from) {
+        std::int32_t group;
+        __builtin_memcpy(&group, from, sizeof group);
+        return _mm512_set1_epi32(group);
+    }
+    static Sums dot(Sums sum, Operands a, Operands b) {
+#if defined(__AVX512VNNI__)
+        return _mm512_dpwssd_epi32(sum, a, b);
+#else
+        return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+    }
+    /// The values of two operands in groups: half of each eight, then the other half.
+    static Operands pair_low(Operands a, Operands b) {
+        return _mm512_unpacklo_epi16(a, b);
+    }
+    static Operands pair_high(Operands a, Operands b) {
+        return _mm512_unpackhi_epi16(a, b);
+    }
+    static Sums load_sums(const std::int32_t* from) {
+        return _mm512_loadu_si512(from);
+    }
+    static Sums add(Sums a, Sums b) {
+        return _mm512_add_epi32(a, b);
+    }
+    static void store(std::int32_t* to, Sums sums) {
+        _mm512_storeu_si512(to, sums);
+    }
+};
+#elif defined(__AVX2__)
+struct Arithmetic {
+    using Sums = __m256i;
+    using Operands = __m256i;
+    static constexpr int kLanes = 8;
+    static constexpr int kGroup = 2;
+    static constexpr int kRows = 6;
+
+    static Sums zero() { return _mm256_setzero_si256(); }
+    static Operands load(const std::int16_t* from) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    }
+    static Operands broadcast(const std::int16_t* from) {
+        std::int32_t group;
+        __builtin_memcpy(&group, from, sizeof group);
+        return _mm256_set1_epi32(group);
+    }
+    static Sums dot(Sums sum, Operands a, Operands b) { return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b)); }
+    static Operands pair_low(Operands a, Operands b) { return _mm256_unpacklo_epi16(a, b); }
+    static Operands pair_high(Operands a, Operands b) { return _mm256_unpackhi_epi16(a, b); }
+    static Sums load_sums(const std::int32_t* from) {
+        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    }
+    static Sums add(Sums a, Sums b) { return _mm256_add_epi32(a, b); }
+    static void store(std::int32_t* to, Sums sums) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), sums); }
+};
+#elif defined(__SSE2__)
+struct Arithmetic {
+    using Sums = __m128i;
+    using Operands = __m128i;
+    static constexpr int kLanes = 4;
+    static constexpr int kGroup = 2;
+    static constexpr int kRows = 6;
+
+    static Sums zero() { return _mm_setzero_si128(); }
+    static Operands load(const std::int16_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+    static Operands broadcast(const std::int16_t* from) {
+        std::int32_t group;
+        __builtin_memcpy(&group, from, sizeof group);
+        return _mm_set1_epi32(group);
+    }
+    static Sums dot(Sums sum, Operands a, Operands b) { return _mm_add_epi32(sum, _mm_madd_epi16(a, b)); }
+    static Operands pair_low(Operands a, Operands b) { return _mm_unpacklo_epi16(a, b); }
+    static Operands pair_high(Operands a, Operands b) { return _mm_unpackhi_epi16(a, b); }
+    static Sums load_sums(const std::int32_t* from) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)); }
+    static Sums add(Sums a, Sums b) { return _mm_add_epi32(a, b); }
+    static void store(std::int32_t* to, Sums sums) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), sums); }
+};
+#else
+/// For any processor; the compiler turns the loops into the vector instructions that it knows.
+struct Arithmetic {
+    static constexpr int kLanes = 4;
+    static constexpr int kGroup = 1;
+    static constexpr int kRows = 4;
+    struct Sums {
+        std::int32_t lane[kLanes];
+    };
+    struct Operands {
+        std::int16_t lane[kLanes];
+    };
+
+    static Sums zero() { return {}; }
+    static Operands load(const std::int16_t* from) {
+        Operands loaded;
+        __builtin_memcpy(&loaded, from, sizeof loaded);
+        return loaded;
+    }
+    static Operands broadcast(const std::int16_t* from) { return {{*from, *from, *from, *from}}; }
+    static Sums dot(Sums sum, Operands a, Operands b) {
+        for (int i = 0; i < kLanes; ++i)
+            sum.lane[i] += std::int32_t{a.lane[i]} * b.lane[i];
+        return sum;
+    }
+    static Sums load_sums(const std::int32_t* from) {
+        Sums loaded;
+        __builtin_memcpy(&loaded, from, sizeof loaded);
+        return loaded;
+    }
+    static Sums add(Sums a, Sums b) {
+        for (int i = 0; i < kLanes; ++i)
+            a.lane[i] += b.lane[i];
+        return a;
+    }
+    static void store(std::int32_t* to, Sums sums) { __builtin_memcpy(to, &sums, sizeof sums); }
+};
+#endif
+
+}  // namespace
+}  // namespace dither::detail

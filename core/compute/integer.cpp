@@ -1,0 +1,129 @@
+#include "core/compute/integer.hpp"
+
+#include "core/compute/backend.hpp"
+#include "core/compute/detail/integer_products.hpp"
+#include "core/error.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace dither {
+namespace detail {
+
+extern const IntegerKernels kIntegerBaseline;
+#ifdef DITHER_X86_KERNELS
+extern const IntegerKernels kIntegerAvx2;
+extern const IntegerKernels kIntegerAvx512;
+extern const IntegerKernels kIntegerAvx512Vnni;
+#endif
+
+std::int64_t most_summands() {
+    return std::numeric_limits<std::int32_t>::max() / (255 * 127);
+}
+
+void check_integer_operands(std::int64_t items, std::int64_t max_items, std::size_t x, std::int64_t in, std::size_t y,
+                            std::int64_t out) {
+    require(items >= 0 && items <= max_items, "an integer product planned for {} items got {}", max_items, items);
+    require(x == static_cast<std::size_t>(items * in), "expected {} input codes, got {}", items * in, x);
+    require(y == static_cast<std::size_t>(items * out), "expected {} output values, got {}", items * out, y);
+}
+
+void check_integer_weights(std::size_t w, std::int64_t expected) {
+    require(w == static_cast<std::size_t>(expected), "expected {} weights, got {}", expected, w);
+}
+
+void check_zero_points(std::span<const std::int32_t> zero_points, std::int64_t items) {
+    require(zero_points.size() == static_cast<std::size_t>(items), "expected {} zero points, got {}", items,
+            zero_points.size());
+    for (const std::int32_t zero_point : zero_points)
+        require(zero_point >= 0 && zero_point <= 255, "expected a zero point of 0 to 255, got {}", zero_point);
+}
+
+void IntegerPlan::add_run(std::int64_t group, std::int64_t offset, std::int64_t step,
+                          std::span<const std::int64_t> run) {
+    const auto count = static_cast<std::int64_t>(run.size());
+    for (std::int64_t i = 0; i < count; i += group)
+        groups.push_back(offset + i * step);
+    sources.insert(sources.end(), run.begin(), run.end());
+    sources.resize(groups.size() * static_cast<std::size_t>(group), -1);
+}
+
+std::int64_t IntegerPlan::section_size(const IntegerKernels& kernels, std::int64_t channels) const {
+    const std::int64_t panels = (channels + kernels.panel - 1) / kernels.panel;
+    return panels * kernels.panel * static_cast<std::int64_t>(sources.size());
+}
+
+void IntegerPlan::reserve(const IntegerKernels& kernels, std::int64_t channels, std::int64_t sections) {
+    packed.resize(static_cast<std::size_t>(sections * section_size(kernels, channels)));
+}
+
+}  // namespace detail
+
+namespace {
+
+using detail::IntegerKernels;
+
+/// Slowest first.
+std::vector<const IntegerKernels*> usable_integer_kernels() {
+    std::vector<const IntegerKernels*> usable{&detail::kIntegerBaseline};
+#ifdef DITHER_X86_KERNELS
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
+    if (avx2)
+        usable.push_back(&detail::kIntegerAvx2);
+    if (avx512)
+        usable.push_back(&detail::kIntegerAvx512);
+    if (avx512 && __builtin_cpu_supports("avx512vnni"))
+        usable.push_back(&detail::kIntegerAvx512Vnni);
+#endif
+    return usable;
+}
+
+const IntegerKernels& choose_kernels(std::string_view instruction_set) {
+    const std::vector<const IntegerKernels*> usable = usable_integer_kernels();
+    if (instruction_set.empty())
+        return *usable.back();
+    const auto chosen = std::ranges::find(usable, instruction_set, [](const IntegerKernels* kernels) {
+        return std::string_view(kernels->instruction_set);
+    });
+    require(chosen != usable.end(), "no integer kernels for instruction set \"{}\" here", instruction_set);
+    return **chosen;
+}
+
+}  // namespace
+
+std::vector<std::string_view> integer_instruction_sets() {
+    std::vector<std::string_view> names;
+    for (const IntegerKernels* kernels : usable_integer_kernels())
+        names.emplace_back(kernels->instruction_set);
+    return names;
+}
+
+std::unique_ptr<IntegerProduct> make_integer_linear(std::int64_t in, std::int64_t out, std::int64_t max_items,
+                                                    std::string_view instruction_set) {
+    require(in > 0 && out > 0 && max_items > 0, "an integer product [{}, {}] for {} items: all must be positive", in,
+            out, max_items);
+    require(std::max(in, out) <= detail::most_summands(),
+            "an integer product [{}, {}]: sums of more than {} products may leave 32 bits", in, out,
+            detail::most_summands());
+    return std::make_unique<detail::IntegerLinear>(choose_kernels(instruction_set), in, out, max_items);
+}
+
+std::unique_ptr<IntegerProduct> make_integer_convolution(const ConvGeometry& geometry, std::int64_t max_items,
+                                                         std::string_view instruction_set) {
+    geometry.check();
+    require(max_items > 0, "an integer convolution for {} items: expected at least one", max_items);
+    const std::int64_t positions = geometry.out_height() * geometry.out_width();
+    const std::int64_t taps = (geometry.kernel + geometry.stride - 1) / geometry.stride;
+    const std::int64_t fan_out = taps * taps * geometry.out_channels / geometry.groups;
+    const std::int64_t longest = std::max({geometry.fan_in(), fan_out, positions});
+    require(longest <= detail::most_summands(),
+            "an integer convolution sums up to {} products; more than {} may leave 32 bits", longest,
+            detail::most_summands());
+    return std::make_unique<detail::IntegerConvolution>(choose_kernels(instruction_set), geometry, max_items);
+}
+
+}  // namespace dither

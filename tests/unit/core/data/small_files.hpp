@@ -1,0 +1,78 @@
+// Folders of made-up data files, and what loading them gives.
+#pragma once
+
+#include "core/config.hpp"
+#include "core/data/dataset.hpp"
+#include "core/error.hpp"
+
+#include <doctest/doctest.h>
+#include <zlib.h>
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <numeric>
+#include <string>
+#include <vector>
+
+namespace dither {
+
+using Bytes = std::vector<std::uint8_t>;
+
+/// A new folder that is gone with the object.
+class TemporaryFolder {
+public:
+    TemporaryFolder() {
+        std::string name = (std::filesystem::temp_directory_path() / "dither-data-XXXXXX").string();
+        REQUIRE(mkdtemp(name.data()) != nullptr);
+        path_ = name;
+    }
+    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
+    TemporaryFolder(const TemporaryFolder&) = delete;
+    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+
+    std::string str() const { return path_.string(); }
+    std::string file(const std::string& name) const { return (path_ / name).string(); }
+    std::string write(const std::string& name, const std::string& text) const {
+        std::ofstream(file(name), std::ios::binary) << text;
+        return file(name);
+    }
+    void write(const std::string& name, const Bytes& bytes) const {
+        write(name, std::string(bytes.begin(), bytes.end()));
+    }
+    void write_gz(const std::string& name, const Bytes& bytes) const {
+        const gzFile out = gzopen(file(name).c_str(), "wb");
+        REQUIRE(gzwrite(out, bytes.data(), static_cast<unsigned>(bytes.size())) == static_cast<int>(bytes.size()));
+        REQUIRE(gzclose(out) == Z_OK);
+    }
+
+private:
+    std::filesystem::path path_;
+};
+
+/// The message that loading gives; empty if it gives none.
+inline std::string error_of(const DataOptions& options) {
+    try {
+        load_data(options, 1);
+    } catch (const InputError& error) {
+        return error.what();
+    }
+    return {};
+}
+
+inline bool contains(const std::string& text, const std::string& part) {
+    CAPTURE(text);
+    return text.find(part) != std::string::npos;
+}
+
+inline std::vector<float> inputs_of(const Dataset& data) {
+    std::vector<std::uint32_t> all(data.size());
+    std::iota(all.begin(), all.end(), 0U);
+    Batch batch;
+    data.gather(all, batch);
+    return {batch.inputs.values().begin(), batch.inputs.values().end()};
+}
+
+}  // namespace dither
