@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <functional>
 #include <sstream>
 
 #include <cereal/archives/portable_binary.hpp>
@@ -20,9 +21,8 @@
 
 namespace dither {
 
-// The body's fields in order, one function a type. A later version appends fields to serialize_body, behind `if
-// (version
-// >= n)`; the other types never change.
+// The body's fields in order, one function a type. A later version appends fields to serialize_body, behind
+// `if (version >= n)`; the other types never change.
 
 template <typename Archive>
 void save(Archive& archive, const Shape& shape) {
@@ -118,17 +118,54 @@ void serialize(Archive& archive, RunTotals& totals) {
 namespace {
 
 constexpr std::string_view kMagic = "DITHMDL1";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
-/// `Body` is Checkpoint, const when written. `version` is the file's: 1 is the first, and has every field.
+/// Of the tensors that are not trained, among all of the schema in order.
+std::vector<std::uint32_t> untrained_ordinals(const Schema& schema) {
+    std::vector<std::uint32_t> ordinals;
+    std::uint32_t ordinal = 0;
+    for (const LayerSpec& layer : schema.layers())
+        for (const TensorSpec& tensor : layer.tensors) {
+            if (!tensor.trained)
+                ordinals.push_back(ordinal);
+            ++ordinal;
+        }
+    return ordinals;
+}
+
+Schema with_untrained(const Schema& schema, std::span<const std::uint32_t> ordinals) {
+    if (std::ranges::adjacent_find(ordinals, std::greater_equal()) != ordinals.end())
+        throw FormatError("untrained tensors that do not ascend");
+    std::vector<LayerSpec> layers(schema.layers().begin(), schema.layers().end());
+    auto next = ordinals.begin();
+    std::uint32_t ordinal = 0;
+    for (LayerSpec& layer : layers)
+        for (TensorSpec& tensor : layer.tensors) {
+            tensor.trained = next == ordinals.end() || *next != ordinal;
+            next += tensor.trained ? 0 : 1;
+            ++ordinal;
+        }
+    if (next != ordinals.end())
+        throw FormatError(fmt::format("an untrained tensor {} that the schema does not have", *next));
+    return Schema(std::move(layers));
+}
+
+/// `Body` is Checkpoint, const when written. `version` is the file's. Version 1 says nothing of untrained tensors:
+/// there were none.
 template <typename Archive, typename Body>
 void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
     require(version >= 1 && version <= kVersion, "version {} of a checkpoint's body, expected 1 .. {}", version,
             kVersion);
     archive(c.job, c.job_identity, c.round, c.schema, c.model, c.plan, c.evaluated_plan, c.controller, c.strategy,
             c.totals, c.abandoned_in_a_row, c.log_line);
+    if (version >= 2) {
+        std::vector<std::uint32_t> untrained = untrained_ordinals(c.schema);  // overwritten when read
+        archive(untrained);
+        if constexpr (Archive::is_loading::value)
+            c.schema = with_untrained(c.schema, untrained);
+    }
 }
 
 template <typename Integer>
@@ -158,30 +195,35 @@ std::string read_file(const std::filesystem::path& file) {
     return std::move(text).str();
 }
 
-/// The body of a whole and unaltered file; throws FormatError otherwise.
-std::string_view checked_body(std::string_view file) {
+struct StoredBody {
+    std::uint32_t version = 0;
+    std::string_view bytes;
+};
+
+/// Of a whole and unaltered file; throws FormatError otherwise.
+StoredBody checked_body(std::string_view file) {
     if (!file.starts_with(kMagic))
         throw FormatError("is not a Dither checkpoint: expected it to start with DITHMDL1");
     if (file.size() < kHeaderBytes + kDigestBytes)
         throw FormatError(fmt::format("is truncated: {} bytes, not even a header and a digest", file.size()));
     const auto version = read_little_endian<std::uint32_t>(file.substr(kMagic.size()));
-    if (version != kVersion)
-        throw FormatError(fmt::format("has version {}, expected {}", version, kVersion));
+    if (version < 1 || version > kVersion)
+        throw FormatError(fmt::format("has version {}, expected 1 .. {}", version, kVersion));
     const auto length = read_little_endian<std::uint64_t>(file.substr(kMagic.size() + 4));
     const std::size_t present = file.size() - kHeaderBytes - kDigestBytes;
     if (length != present)
         throw FormatError(fmt::format("is truncated or extended: a body of {} bytes, expected {}", present, length));
     if (as_text(sha256(file.substr(0, kHeaderBytes + present))) != file.substr(kHeaderBytes + present))
         throw FormatError("is altered: its SHA-256 does not match");
-    return file.substr(kHeaderBytes, present);
+    return {version, file.substr(kHeaderBytes, present)};
 }
 
-Checkpoint parse_body(std::string_view body) {
+Checkpoint parse_body(const StoredBody& body) {
     Checkpoint checkpoint;
-    std::istringstream in{std::string(body)};
+    std::istringstream in{std::string(body.bytes)};
     try {
         cereal::PortableBinaryInputArchive archive(in, cereal::PortableBinaryInputArchive::Options::LittleEndian());
-        serialize_body(archive, checkpoint, kVersion);
+        serialize_body(archive, checkpoint, body.version);
     } catch (const std::exception& e) {  // cereal's, a schema's or a shape's, or memory that a count asks for in vain
         throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
     }

@@ -2,6 +2,9 @@
 //     step = range / (2^(b-1) - 1) = 2 range / (2^b - 2)
 // covers [-range, range]. "auto" takes step = rms / 2 for the uplink: stochastic rounding onto a grid adds at most
 // step^2/4 and on average step^2/6 of variance (x uniform between two points), 4% of the update's own mean square.
+//
+// A layer has one grid, and the tensors of a norm have scales that differ by orders of magnitude: a step made for its
+// running variance would swallow its weights and biases. It has few parameters, so it takes the widest codes.
 #include "aggregator/controller.hpp"
 
 #include "aggregator/sampling.hpp"
@@ -155,13 +158,20 @@ Controller::Controller(const Job& job, const Schema& schema)
       uplink_steps_(schema.layer_count(), uplink_grid_ ? kFirstStep : 1.0F),
       floors_(schema.layer_count()),
       seed_(job.job.seed) {
-    for (LayerBits& layer : plan_.layers)
-        layer.downlink = downlink_bits();
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
+        plan_.layers[layer].downlink = downlink_bits(layer);
 }
 
-int Controller::downlink_bits() const {
+/// Whether the layer takes the widest codes, whatever the job says.
+bool Controller::is_wide(std::size_t layer) const {
+    return schema_.layers()[layer].macs == 0;
+}
+
+int Controller::downlink_bits(std::size_t layer) const {
     if (!downlink_grid_)
         return kFullBits;
+    if (is_wide(layer))
+        return kWidest;
     return codec_.downlink.bits == 0 ? kAutoDownlinkBits : codec_.downlink.bits;
 }
 
@@ -170,7 +180,7 @@ std::vector<float> Controller::downlink_steps(std::span<const float> model) cons
     if (!downlink_grid_)
         return steps;
     for (std::size_t layer = 0; layer < steps.size(); ++layer) {
-        const double step = grid_step(max_magnitude(schema_.slice(model, layer)), downlink_bits());
+        const double step = grid_step(max_magnitude(schema_.slice(model, layer)), downlink_bits(layer));
         steps[layer] = usable(step) ? to_step(step) : kFirstStep;
     }
     return steps;
@@ -182,8 +192,8 @@ std::string Controller::problem_of(std::span<const float> model) const {
         const std::string& name = schema_.layers()[layer].name;
         if (!std::isfinite(largest))
             return fmt::format("layer {} is not finite", name);
-        if (downlink_grid_ && grid_step(largest, downlink_bits()) > kLargestGridStep)
-            return fmt::format("layer {} reaches {}, beyond every grid of {} bits", name, largest, downlink_bits());
+        if (const int bits = downlink_bits(layer); downlink_grid_ && grid_step(largest, bits) > kLargestGridStep)
+            return fmt::format("layer {} reaches {}, beyond every grid of {} bits", name, largest, bits);
     }
     return {};
 }
@@ -223,7 +233,7 @@ std::vector<PlanChange> Controller::learn(std::uint32_t round, double train_loss
     hold(changes);
     for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
         choose_uplink(layer, statistics[layer].update_range, statistics[layer].update_rms);
-        plan_.layers[layer].downlink = downlink_bits();
+        plan_.layers[layer].downlink = downlink_bits(layer);
     }
     return changes;
 }
@@ -269,7 +279,7 @@ void Controller::choose_uplink(std::size_t layer, double range, double rms) {
         width = kFullBits;
         return;
     }
-    const int bits = codec_.uplink.bits;
+    const int bits = is_wide(layer) ? kWidest : codec_.uplink.bits;
     const double step = bits == 0 ? kAutoStepShare * rms : grid_step(range, bits);
     if (usable(step))
         uplink_steps_[layer] = to_step(step);

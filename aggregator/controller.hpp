@@ -39,7 +39,8 @@ public:
     /// The grid of the next round's updates, one step a layer. With bits = b: 2 * range / (2^b - 2) of the last round's
     /// largest |update|. With bits = "auto": half of the last round's RMS update, so that the rounding noise stays
     /// small against the clients' own disagreement. Before the first report: updates are taken for 5% of the layer's
-    /// RMS weight. All ones for a codec without a grid.
+    /// RMS weight. A layer without products (a norm) has few values, of scales that differ: the grid of 16 bits in any
+    /// case. All ones for a codec without a grid.
     std::span<const float> uplink_steps() const { return uplink_steps_; }
     /// The grid that broadcasts `model`: symmetric, covering the layer's largest |weight|, with plan().downlink bits.
     std::vector<float> downlink_steps(std::span<const float> model) const;
@@ -73,7 +74,8 @@ private:
     /// Sets the uplink of one layer from how far updates reach and how large they are; keeps the last step if that
     /// gives none (nothing was measured, or the layer did not move).
     void choose_uplink(std::size_t layer, double range, double rms);
-    int downlink_bits() const;
+    bool is_wide(std::size_t layer) const;
+    int downlink_bits(std::size_t layer) const;
 
     const Schema& schema_;
     PrecisionOptions options_;

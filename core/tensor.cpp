@@ -84,11 +84,9 @@ void Tensor::release() {
 }
 
 std::span<const float> Tensor::item(std::int64_t index) const {
-    require(shape_.rank() > 0 && index >= 0 &&
-                    index<shape_[0], "item {} of a tensor of {} items", index, shape_.rank()> 0
-                ? shape_[0]
-                : 0);
-    const std::size_t size = count_ / static_cast<std::size_t>(shape_[0]);
+    const std::int64_t items = shape_.rank() > 0 ? shape_[0] : 0;
+    require(index >= 0 && index < items, "item {} of a tensor of {} items", index, items);
+    const std::size_t size = count_ / static_cast<std::size_t>(items);
     return values().subspan(static_cast<std::size_t>(index) * size, size);
 }
 

@@ -13,7 +13,10 @@ constexpr float kSmoothing = 0.9F;          // of the gradient, for signal_norm
 constexpr std::uint32_t kMeasureEvery = 8;  // steps between measurements that cost a pass of their own
 
 ModelInput input_of(const Job& job, const Dataset& data) {
-    return {.sample = data.sample_shape(), .outputs = data.outputs(), .max_batch = job.train.batch_size};
+    return {.sample = data.sample_shape(),
+            .outputs = data.outputs(),
+            .max_batch = std::min<std::int64_t>(job.train.batch_size,
+                                                std::max<std::int64_t>(static_cast<std::int64_t>(data.size()), 1))};
 }
 
 }  // namespace
@@ -99,9 +102,11 @@ double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t
 
 void Trainer::observe_gradients() {
     const std::span<const float> gradients = model_->gradients();
-    for (std::size_t layer = 0; layer < squared_gradients_.size(); ++layer)
-        squared_gradients_[layer] += blend_and_square(schema().slice(std::span<float>(smoothed_), layer),
-                                                      schema().slice(gradients, layer), kSmoothing);
+    for (std::size_t layer = 0; layer < squared_gradients_.size(); ++layer) {
+        const std::size_t trained = schema().layers()[layer].trained_count();
+        squared_gradients_[layer] += blend_and_square(schema().slice(std::span<float>(smoothed_), layer).first(trained),
+                                                      schema().slice(gradients, layer).first(trained), kSmoothing);
+    }
 }
 
 void Trainer::gather_statistics(TrainingReport& report, std::span<const float> update) {
@@ -112,12 +117,14 @@ void Trainer::gather_statistics(TrainingReport& report, std::span<const float> u
     const double correction = 1 - memory;
     for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
         LayerStatistics& s = report.layers[layer];
+        const std::size_t trained = schema().layers()[layer].trained_count();
+        const auto norm_of = [&](std::span<const float> flat) {
+            return std::sqrt(squared_norm(schema().slice(flat, layer).first(trained)));
+        };
         const auto change = schema().slice(update, layer);
         s.grad_norm = static_cast<float>(std::sqrt(squared_gradients_[layer] / report.steps));
-        s.signal_norm = static_cast<float>(
-            std::sqrt(squared_norm(schema().slice(std::span<const float>(smoothed_), layer))) / correction);
-        s.theta_norm = static_cast<float>(
-            std::sqrt(squared_norm(schema().slice(std::span<const float>(model_->parameters()), layer))));
+        s.signal_norm = static_cast<float>(norm_of(smoothed_) / correction);
+        s.theta_norm = static_cast<float>(norm_of(model_->parameters()));
         s.update_range = max_magnitude(change);
         s.update_rms = static_cast<float>(std::sqrt(squared_norm(change) / static_cast<double>(change.size())));
     }

@@ -32,6 +32,8 @@ public:
     Trainer(const Job& job, const Dataset& data, const Backend& backend);
 
     const Schema& schema() const { return model_->schema(); }
+    /// The most memory that activations and what layers keep of them have taken at once.
+    std::size_t activation_bytes() const { return model_->arena().peak(); }
 
     /// Trains from `received` on the samples at `indices` (at least one) for the job's epochs and writes trained -
     /// received into `update`. Throws TrainingError when a loss or a parameter is not finite, naming client, round,

@@ -102,13 +102,23 @@ std::vector<std::string_view> integer_instruction_sets() {
     return names;
 }
 
+bool fits_integers(std::int64_t in, std::int64_t out) {
+    return std::max(in, out) <= detail::most_summands();
+}
+
+bool fits_integers(const ConvGeometry& geometry) {
+    const std::int64_t positions = geometry.out_height() * geometry.out_width();
+    const std::int64_t taps = (geometry.kernel + geometry.stride - 1) / geometry.stride;
+    const std::int64_t fan_out = taps * taps * geometry.out_channels / geometry.groups;
+    return std::max({geometry.fan_in(), fan_out, positions}) <= detail::most_summands();
+}
+
 std::unique_ptr<IntegerProduct> make_integer_linear(std::int64_t in, std::int64_t out, std::int64_t max_items,
                                                     std::string_view instruction_set) {
     require(in > 0 && out > 0 && max_items > 0, "an integer product [{}, {}] for {} items: all must be positive", in,
             out, max_items);
-    require(std::max(in, out) <= detail::most_summands(),
-            "an integer product [{}, {}]: sums of more than {} products may leave 32 bits", in, out,
-            detail::most_summands());
+    require(fits_integers(in, out), "an integer product [{}, {}]: sums of more than {} products may leave 32 bits", in,
+            out, detail::most_summands());
     return std::make_unique<detail::IntegerLinear>(choose_kernels(instruction_set), in, out, max_items);
 }
 
@@ -116,12 +126,7 @@ std::unique_ptr<IntegerProduct> make_integer_convolution(const ConvGeometry& geo
                                                          std::string_view instruction_set) {
     geometry.check();
     require(max_items > 0, "an integer convolution for {} items: expected at least one", max_items);
-    const std::int64_t positions = geometry.out_height() * geometry.out_width();
-    const std::int64_t taps = (geometry.kernel + geometry.stride - 1) / geometry.stride;
-    const std::int64_t fan_out = taps * taps * geometry.out_channels / geometry.groups;
-    const std::int64_t longest = std::max({geometry.fan_in(), fan_out, positions});
-    require(longest <= detail::most_summands(),
-            "an integer convolution sums up to {} products; more than {} may leave 32 bits", longest,
+    require(fits_integers(geometry), "an integer convolution whose sums of more than {} products may leave 32 bits",
             detail::most_summands());
     return std::make_unique<detail::IntegerConvolution>(choose_kernels(instruction_set), geometry, max_items);
 }

@@ -36,19 +36,23 @@ public:
     virtual void pack_backward(std::span<const std::int8_t> w) = 0;
     /// dx = the adjoint applied to the codes dy.
     virtual void backward_input(std::int64_t items, std::span<const std::int8_t> dy, std::span<std::int32_t> dx) = 0;
-    /// dw += sum over the items of (x - zero_points)^T (dy * 2^shift). `shifts` holds 0..kMaxShift for each item, so
-    /// that the items of a batch may have scales of their own that differ by powers of two; empty for none. A
-    /// convolution takes none: its caller may take dw away after each image and scale it freely. The caller starts with
-    /// zeros and takes dw away after at most sum_items() items, before a sum can leave 32 bits.
-    virtual void add_weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
-                                     std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
-                                     std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw) = 0;
+    /// dw = sum over the items of (x - zero_points)^T (dy * 2^shift), or += where `add`. `shifts` holds 0..kMaxShift
+    /// for each item, so that the items of a batch may have scales of their own that differ by powers of two; empty for
+    /// none. A convolution takes none: its caller may take dw away after each image and scale it freely. The caller
+    /// takes dw away after at most sum_items() items, before a sum can leave 32 bits.
+    virtual void weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
+                                 std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
+                                 std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw, bool add) = 0;
     /// At least 1; for a linear layer with the largest shifts.
     virtual std::int64_t sum_items() const = 0;
 };
 
 /// The instruction sets that integer products were compiled for and that this processor has, slowest first.
 std::vector<std::string_view> integer_instruction_sets();
+
+/// Whether every sum over one item stays within 32 bits, whatever the codes: up to 66,311 products of the widest ones.
+bool fits_integers(std::int64_t in, std::int64_t out);
+bool fits_integers(const ConvGeometry& geometry);
 
 /// `instruction_set` is one of integer_instruction_sets(); empty: the fastest. Throw PreconditionError on another one
 /// and on extents that are not positive, or whose sums could leave 32 bits within one item.

@@ -317,14 +317,16 @@ void IntegerConvolution::backward_input(std::int64_t items, std::span<const std:
     }
 }
 
-void IntegerConvolution::add_weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
-                                             std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
-                                             std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw) {
+void IntegerConvolution::weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
+                                         std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
+                                         std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw, bool add) {
     const std::int64_t output = positions_ * geometry_.out_channels;
     check_integer_operands(items, max_items_, x.size(), image_, dy.size(), output);
     check_zero_points(zero_points, items);
     check_integer_weights(dw.size(), weights_);
     require(shifts.empty(), "a convolution takes no shifts, got {}", shifts.size());
+    if (!add)
+        std::ranges::fill(dw, 0);
     for (std::int64_t i = 0; i < items; ++i) {
         pad_codes(x.data() + i * image_, zero_points[static_cast<std::size_t>(i)]);
         if (is_sparse(dy.data() + i * output, kSparseWeightShare)) {

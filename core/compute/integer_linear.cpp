@@ -93,9 +93,9 @@ void IntegerLinear::backward_input(std::int64_t items, std::span<const std::int8
                        false});
 }
 
-void IntegerLinear::add_weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
-                                        std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
-                                        std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw) {
+void IntegerLinear::weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
+                                    std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
+                                    std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw, bool add) {
     check_integer_operands(items, max_items_, x.size(), in_, dy.size(), out_);
     check_zero_points(zero_points, items);
     check_integer_weights(dw.size(), in_ * out_);
@@ -113,7 +113,7 @@ void IntegerLinear::add_weight_gradient(std::int64_t items, std::span<const std:
     kernels_.pack({dy.data(), groups, sources.data(), out_, 1, shifts.empty() ? nullptr : shifts_.data()},
                   gradient_.packed.data());
     kernels_.multiply({interleaved_.data(), in_, gradient_.rows.data(), groups, gradient_.groups.data(),
-                       gradient_.packed.data(), out_, dw.data(), gradient_.outputs.data(), true});
+                       gradient_.packed.data(), out_, dw.data(), gradient_.outputs.data(), add});
 }
 
 }  // namespace dither::detail

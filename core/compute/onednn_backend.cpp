@@ -345,7 +345,7 @@ private:
         std::int64_t count = 0;
         while (count < block_ && first + count < items && !sparse(dy.data() + (first + count) * out_))
             ++count;
-        return count == block_ ? block_ : std::min<std::int64_t>(count, 1);
+        return count == block_ && block_gradient_ ? block_ : std::min<std::int64_t>(count, 1);
     }
 
     std::int64_t in_;  ///< values of an image

@@ -1,4 +1,4 @@
-// The layers of a network: forward and backward on whole batches, in planned buffers.
+// The layers of a network: forward and backward on whole batches.
 //
 // To add a layer: one file in core/layers/ that implements Layer, with a header that declares its maker, its method in
 // core/model/detail/chain.hpp, its row in core/model/described.cpp and its line in CMake.

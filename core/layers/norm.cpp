@@ -81,7 +81,7 @@ private:
     void begin(const Tensor& x, const Pass& pass);
     void find_statistics(const Slice& s, const float* x, bool learn);
     void learn_running();
-    void find_code_scales(const Slice& s, const float* x);
+    void find_code_scales(const Slice& s);
     void normalize(const Slice& s, const float* x, float* y, const Pass& pass);
     template <typename Kept>
     void differentiate(const Slice& s, const Kept* kept, const float* dy, float* dx, const std::uint32_t* alive);
@@ -100,6 +100,10 @@ private:
     std::span<float> channel_values(std::size_t which) {
         return std::span(channel_values_).subspan(which * channels(), channels());
     }
+
+    /// The extremes of a slice's channels.
+    std::span<float> low() { return channel_values(2); }
+    std::span<float> high() { return channel_values(3); }
 
     std::string_view kind_;
     Shape shape_;
@@ -208,7 +212,7 @@ Tensor Normalization::forward(Tensor x, const Pass& pass) {
         const Slice s = slice(i, batch);
         find_statistics(s, x.data() + s.offset, learn);
         if (coded_)
-            find_code_scales(s, x.data() + s.offset);
+            find_code_scales(s);
         normalize(s, x.data() + s.offset, y.data() + s.offset, pass);
     }
     if (relu_ && pass.branches == Branches::record)
@@ -221,24 +225,23 @@ Tensor Normalization::forward(Tensor x, const Pass& pass) {
 }
 
 void Normalization::find_statistics(const Slice& s, const float* x, bool learn) {
-    const std::span<float> mean = means(s);
-    const std::span<float> deviation = deviations(s);
-    if (!of_batch_) {
-        std::ranges::copy(parameter(2), mean.begin());
-        std::ranges::transform(parameter(3), deviation.begin(), [](float variance) {
-            return static_cast<float>(1 / std::sqrt((variance < 0 ? 0.0 : variance) + kEpsilon));
-        });
-        return;
-    }
     moments_.clear();
+    std::ranges::fill(low(), std::numeric_limits<float>::max());
+    std::ranges::fill(high(), std::numeric_limits<float>::lowest());
     for_each_block(s, [&](const norm::Block& block, std::int64_t offset, std::size_t) {
-        norm::moments(block, x + offset, stripe(0), channel_values(0).data(), channel_values(1).data());
-        moments_.add(block.rows, channel_values(0).data(), channel_values(1).data());
+        if (of_batch_) {
+            norm::moments(block, x + offset, stripe(0), channel_values(0).data(), channel_values(1).data());
+            moments_.add(block.rows, channel_values(0).data(), channel_values(1).data());
+        }
+        if (coded_)
+            norm::widen(block, x + offset, stripe(0), low().data(), high().data());
     });
     moments_.join(static_cast<std::size_t>(group_size_));
     for (std::size_t c = 0; c < channels(); ++c) {
-        mean[c] = static_cast<float>(moments_.mean(c));
-        deviation[c] = static_cast<float>(1 / std::sqrt(moments_.variance(c) + kEpsilon));
+        const double mean = of_batch_ ? moments_.mean(c) : static_cast<double>(parameter(2)[c]);
+        const double variance = of_batch_ ? moments_.variance(c) : static_cast<double>(parameter(3)[c]);
+        means(s)[c] = static_cast<float>(mean);
+        deviations(s)[c] = static_cast<float>(1 / std::sqrt((variance < 0 ? 0.0 : variance) + kEpsilon));
     }
     if (learn)
         learn_running();
@@ -257,16 +260,9 @@ void Normalization::learn_running() {
 }
 
 /// The largest |xhat| of each channel becomes the largest code.
-void Normalization::find_code_scales(const Slice& s, const float* x) {
-    const std::span<float> low = channel_values(0);
-    const std::span<float> high = channel_values(1);
-    std::ranges::fill(low, std::numeric_limits<float>::max());
-    std::ranges::fill(high, std::numeric_limits<float>::lowest());
-    for_each_block(s, [&](const norm::Block& block, std::int64_t offset, std::size_t) {
-        norm::widen(block, x + offset, stripe(0), low.data(), high.data());
-    });
+void Normalization::find_code_scales(const Slice& s) {
     for (std::size_t c = 0; c < channels(); ++c) {
-        const float reach = std::max(means(s)[c] - low[c], high[c] - means(s)[c]);
+        const float reach = std::max(means(s)[c] - low()[c], high()[c] - means(s)[c]);
         code_scales(s)[c] = reach * deviations(s)[c] / kCodeLimit;
     }
 }

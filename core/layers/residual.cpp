@@ -42,8 +42,9 @@ public:
     Shape output_shape() const override { return output_; }
 
     Tensor forward(Tensor x, const Pass& pass) override {
-        Tensor body = body_->forward(x.share(), pass);
-        Tensor skip = shortcut_ == nullptr ? std::move(x) : shortcut_->forward(std::move(x), pass);
+        // The shortcut first, while nothing of the body is kept yet: the least memory at once.
+        Tensor skip = shortcut_ == nullptr ? x.share() : shortcut_->forward(x.share(), pass);
+        Tensor body = body_->forward(std::move(x), pass);
         if (!relu_)
             return sum_of(std::move(body), std::move(skip), pass);
         Tensor y = in_place_of(body, pass);

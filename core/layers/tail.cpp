@@ -4,6 +4,7 @@
 
 #include "core/simd.hpp"
 
+#include <bit>
 #include <cstring>
 
 namespace dither::tail {
@@ -12,6 +13,7 @@ namespace {
 using Floats [[gnu::vector_size(32)]] = float;
 using Integers [[gnu::vector_size(32)]] = std::int32_t;
 using Bytes [[gnu::vector_size(16)]] = std::uint8_t;
+using ManyBytes [[gnu::vector_size(32)]] = std::uint8_t;
 using FewBytes [[gnu::vector_size(8)]] = std::uint8_t;
 
 /// A vector of values; a mask and a vector of places with as many elements.
@@ -53,6 +55,14 @@ template <typename Chunk, typename Value>
 [[gnu::always_inline]] inline void store(const Chunk& chunk, std::int64_t count, Value* to) {
     std::memcpy(to, &chunk,
                 count == sizeof chunk / sizeof(Value) ? sizeof chunk : static_cast<std::size_t>(count) * sizeof(Value));
+}
+
+/// The integers, which fit. (__builtin_convertvector would take them out one by one.)
+[[gnu::always_inline]] inline FewBytes low_bytes(const Integers& integers) {
+    static_assert(std::endian::native == std::endian::little);
+    ManyBytes bytes;
+    std::memcpy(&bytes, &integers, sizeof bytes);
+    return __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
 }
 
 /// A pixel that comes out, and the first result of its window.
@@ -131,7 +141,7 @@ template <typename Value, typename Affine>
     }
     store(value, count, y + at);
     if (places != nullptr)
-        store(__builtin_convertvector(place, FewBytes), count, places + at);
+        store(low_bytes(place), count, places + at);
 }
 
 template <typename Value, typename Affine>

@@ -5,9 +5,9 @@
 #include "core/layers/detail/tail.hpp"
 #include "core/layers/detail/weight_sums.hpp"
 #include "core/layers/detail/weighted_kernels.hpp"
+#include "core/layers/detail/weighted_layer.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 namespace dither {
@@ -16,6 +16,7 @@ namespace {
 constexpr int kCodeBits = 8;                      // the widest codes that integer products take
 constexpr int kProbeBits = 4;                     // the width whose error decides whether gradients may go that low
 constexpr std::uint32_t kProbeLane = 1U << 16;    // the probe's rounding is independent of the gradient's own
+constexpr std::int64_t kMostBiasRows = 1 << 24;   // codes of 7 bits and a sign that 32 bits can hold the sum of
 constexpr std::uint64_t kWeightErrorPeriod = 16;  // passes between samples of the weights' error: it moves slowly
 
 /// Nearest rounding over the exact range, with the scheme of `options`.
@@ -52,22 +53,6 @@ tail::Extent extent_of(const Shape& output, std::int64_t items, bool pool, bool 
 template <typename T>
 std::span<T> part(std::span<T> values, std::int64_t first, std::int64_t items, std::int64_t item) {
     return values.subspan(static_cast<std::size_t>(first * item), static_cast<std::size_t>(items * item));
-}
-
-std::span<const std::int8_t> signed_view(std::span<const std::uint8_t> codes) {
-    return {reinterpret_cast<const std::int8_t*>(codes.data()), codes.size()};
-}
-
-/// Scales and offsets of each item: those of its own, or the tensor's.
-void spread_grid(const Quantizer& quantizer, std::int64_t items, std::vector<float>& scales,
-                 std::vector<std::int32_t>& offsets) {
-    scales.resize(static_cast<std::size_t>(items));
-    offsets.resize(static_cast<std::size_t>(items));
-    for (std::size_t i = 0; i < scales.size(); ++i) {
-        const std::size_t group = quantizer.scales().size() == 1 ? 0 : i;
-        scales[i] = quantizer.scales()[group].scale;
-        offsets[i] = quantizer.offset(group);
-    }
 }
 
 /// Whether values of so many bits are codes that integer products take.
@@ -140,7 +125,7 @@ LayerBits WeightedLayer::bits(const Pass& pass) const {
 }
 
 bool WeightedLayer::integer_forward() const {
-    return execution_ == Execution::integer && has_codes(weight_quantizer_, bits_.forward) &&
+    return runs_integers() && has_codes(weight_quantizer_, bits_.forward) &&
            has_codes(input_quantizer_, bits_.forward) && weight_quantizer_.options().symmetry == Symmetry::symmetric &&
            input_quantizer_.options().granularity != Granularity::per_channel;
 }
@@ -150,10 +135,9 @@ bool WeightedLayer::integer_backward() const {
     // A linear layer's dw sums over the batch, so the scales of its items must go out of the sum.
     const bool batch_sum = shape_.result.rank() == 2;
     const int kept = std::min(bits_.forward, bits_.backward);  // of weights and inputs
-    return execution_ == Execution::integer && has_codes(gradient_quantizer_, bits_.backward) &&
-           has_codes(weight_quantizer_, kept) && has_codes(input_quantizer_, kept) &&
-           weight_quantizer_.options().symmetry == Symmetry::symmetric && gradients.symmetry == Symmetry::symmetric &&
-           gradients.granularity != Granularity::per_channel &&
+    return runs_integers() && has_codes(gradient_quantizer_, bits_.backward) && has_codes(weight_quantizer_, kept) &&
+           has_codes(input_quantizer_, kept) && weight_quantizer_.options().symmetry == Symmetry::symmetric &&
+           gradients.symmetry == Symmetry::symmetric && gradients.granularity != Granularity::per_channel &&
            input_quantizer_.options().granularity != Granularity::per_channel &&
            !(batch_sum && input_quantizer_.options().granularity == Granularity::per_sample);
 }
@@ -179,7 +163,7 @@ std::span<const float> WeightedLayer::parameters_of(const Pass& pass) {
 }
 
 Buffer<std::uint8_t> WeightedLayer::plan_places(std::int64_t batch, const Pass& pass) const {
-    if (!pass.keep || (!pool_ && !relu_))
+    if ((!pass.keep && pass.branches != Branches::record) || (!pool_ && !relu_))
         return {};
     return Buffer<std::uint8_t>(static_cast<std::size_t>(batch * output_shape().count()), pass.arena);
 }
@@ -202,7 +186,7 @@ Tensor WeightedLayer::forward(Tensor x, const Pass& pass) {
 }
 
 Tensor WeightedLayer::forward_exact(Tensor x, std::span<const float> bias, const Pass& pass) {
-    weights_.values = exact_weights_;
+    product_weights_ = exact_weights_;
     if (bits_.forward != kFullBits) {
         const auto lane = static_cast<std::uint32_t>(2 * index_);
         rounded_.resize(weight_count());
@@ -213,11 +197,11 @@ Tensor WeightedLayer::forward_exact(Tensor x, std::span<const float> bias, const
                                pass.key.with(Purpose::forward_rounding, lane + 1), pass.training);
         keep_clipped(x, pass);
         x = std::move(rounded);
-        weights_.values = rounded_;
+        product_weights_ = rounded_;
         keep_statistics(pass, rounded_);
     }
     Product& product = exact_product();
-    product.pack_forward(weights_.values);
+    product.pack_forward(product_weights_);
     Tensor y(output_shape().with_batch(batch_), pass.arena);
     places_ = plan_places(batch_, pass);
     const std::int64_t result = shape_.result.count();
@@ -241,22 +225,18 @@ Tensor WeightedLayer::forward_exact(Tensor x, std::span<const float> bias, const
 }
 
 Tensor WeightedLayer::forward_integer(Tensor x, std::span<const float> bias, const Pass& pass) {
+    require(pass.branches != Branches::held, "{}: branches are held in fp32 only", shape_.kind);
     const auto lane = static_cast<std::uint32_t>(2 * index_);
-    encode_weights(weight_quantizer_, exact_weights_, bits_.forward, pass.key.with(Purpose::forward_rounding, lane),
-                   pass.training, weights_);
-    encode_input(input_quantizer_, x.values(), bits_.forward, pass.key.with(Purpose::forward_rounding, lane + 1),
-                 pass.training, pass, codes_);
+    weights_.encode(weight_quantizer_, exact_weights_, layout_of(shape_.weight, 1), bits_.forward,
+                    pass.key.with(Purpose::forward_rounding, lane), pass.training);
+    codes_.encode(input_quantizer_, x.values(), layout_of(shape_.input, batch_), bits_.forward,
+                  pass.key.with(Purpose::forward_rounding, lane + 1), pass.training, pass.arena);
     keep_clipped(x, pass);
-    if (pass.training && (pass.measure || measured_.passes % kWeightErrorPeriod == 0)) {
-        rounded_.resize(weight_count());
-        kernels::decode_channels(weights_.codes.data(), weights_.scales.data(), weight_count(), channels(),
-                                 rounded_.data());
-    }
-    keep_statistics(pass, rounded_);
+    keep_statistics(pass, samples_weight_error(pass) ? decoded_weights() : std::span<const float>());
     x.release();
 
     IntegerProduct& product = integer_product();
-    product.pack_forward(signed_view(weights_.codes.values()));
+    product.pack_forward(weights_.codes());
     Tensor y(output_shape().with_batch(batch_), pass.arena);
     places_ = plan_places(batch_, pass);
     const std::int64_t result = shape_.result.count();
@@ -265,7 +245,7 @@ Tensor WeightedLayer::forward_integer(Tensor x, std::span<const float> bias, con
     Buffer<std::int32_t> sums(static_cast<std::size_t>(std::min(product.block(), batch_) * result), pass.arena);
     for (std::int64_t first = 0; first < batch_; first += product.block()) {
         const std::int64_t items = std::min(product.block(), batch_ - first);
-        product.forward(items, part(std::as_const(codes_.values).values(), first, items, shape_.input.count()),
+        product.forward(items, part(std::as_const(codes_.bytes).values(), first, items, shape_.input.count()),
                         part(std::span<const std::int32_t>(codes_.offsets), first, items, 1),
                         sums.values().first(static_cast<std::size_t>(items * result)));
         const std::int64_t step = one_scale ? items : 1;
@@ -281,28 +261,21 @@ Tensor WeightedLayer::forward_integer(Tensor x, std::span<const float> bias, con
     sums.release();
     input_.release();
     if (!pass.keep)
-        codes_.values.release();
+        codes_.release();
     else if (integer_backward() && bits_.backward < bits_.forward)
-        narrow_codes(bits_.backward);
+        narrow_codes(pass);
     return y;
 }
 
-void WeightedLayer::encode_weights(Quantizer& quantizer, std::span<const float> values, int bits, const StreamKey& key,
-                                   bool update_range, Weights& weights) {
-    if (weights.codes.empty())
-        weights.codes = Buffer<std::uint8_t>(weight_count());
-    quantizer.encode(values, weights.codes.values(), layout_of(shape_.weight, 1), bits, key, true, update_range);
-    weights.scales.resize(static_cast<std::size_t>(channels()));
-    for (std::size_t c = 0; c < weights.scales.size(); ++c)
-        weights.scales[c] = quantizer.scales()[quantizer.scales().size() == 1 ? 0 : c].scale;
+/// w~ as floats, where it is codes.
+std::span<const float> WeightedLayer::decoded_weights() {
+    rounded_.resize(weight_count());
+    weights_.decode(rounded_);
+    return rounded_;
 }
 
-void WeightedLayer::encode_input(Quantizer& quantizer, std::span<const float> x, int bits, const StreamKey& key,
-                                 bool update_range, const Pass& pass, Codes& codes) {
-    codes.values.release();
-    codes.values = Buffer<std::uint8_t>(x.size(), pass.arena);
-    quantizer.encode(x, codes.values.values(), layout_of(shape_.input, batch_), bits, key, false, update_range);
-    spread_grid(quantizer, batch_, codes.scales, codes.offsets);
+bool WeightedLayer::samples_weight_error(const Pass& pass) const {
+    return pass.training && (pass.measure || measured_.passes % kWeightErrorPeriod == 0);
 }
 
 void WeightedLayer::keep_clipped(const Tensor& x, const Pass& pass) {
@@ -317,48 +290,30 @@ void WeightedLayer::keep_statistics(const Pass& pass, std::span<const float> qua
         return;
     measured_.quantized += weight_count() + static_cast<std::size_t>(batch_ * shape_.input.count());
     measured_.clipped += weight_quantizer_.clipped() + input_quantizer_.clipped();
-    if (pass.measure || measured_.passes % kWeightErrorPeriod == 0)
+    if (samples_weight_error(pass))
         add(measured_.weights, quant_error(exact_weights_, quantized_weights));
     ++measured_.passes;
 }
 
-void WeightedLayer::keep_input(Tensor x, const Pass& pass) {
-    input_.release();
-    codes_.values.release();
-    if (!integer_backward()) {
-        input_ = std::move(x);
-        return;
-    }
-    encode_input(narrow_input_quantizer_, x.values(), bits_.backward, {}, true, pass, codes_);
+/// Keeps x~_b where the backward bits are fewer than the codes have.
+void WeightedLayer::narrow_codes(const Pass& pass) {
+    Tensor values(x_shape_, pass.arena);
+    codes_.decode(values);
+    keep_codes(values, pass);
 }
 
-/// Codes of fewer bits, for the same values: a table of all codes, since there are at most 256.
-void WeightedLayer::narrow_codes(int bits) {
-    const std::int64_t item = shape_.input.count();
-    const bool one_grid = input_quantizer_.scales().size() == 1;
-    const std::int64_t step = one_grid ? batch_ : 1;
-    const Symmetry symmetry = input_quantizer_.options().symmetry;
-    for (std::int64_t first = 0; first < batch_; first += step) {
-        const auto i = static_cast<std::size_t>(first);
-        const std::span<std::uint8_t> codes = part(codes_.values.values(), first, step, item);
-        const kernels::CodeExtremes range = kernels::code_extremes(codes.data(), codes.size());
-        const auto value = [&](int code) { return codes_.scales[i] * static_cast<float>(code - codes_.offsets[i]); };
-        const ScaleZero grid = choose_scale(value(range.low), value(range.high), bits, symmetry);
-        const std::int32_t offset = symmetry == Symmetry::symmetric ? 1 << (bits - 1) : grid.zero_point;
-        const int lowest = symmetry == Symmetry::symmetric ? 1 : 0;
-        std::array<std::uint8_t, 256> table{};
-        for (int code = range.low; code <= range.high; ++code) {
-            const int narrow = static_cast<int>(std::nearbyint(value(code) / grid.scale)) + offset;
-            table[static_cast<std::size_t>(code)] =
-                static_cast<std::uint8_t>(std::clamp(narrow, lowest, (1 << bits) - 1));
-        }
-        for (std::uint8_t& code : codes)
-            code = table[code];
-        for (std::size_t k = i; k < i + static_cast<std::size_t>(step); ++k) {
-            codes_.scales[k] = grid.scale;
-            codes_.offsets[k] = offset;
-        }
-    }
+void WeightedLayer::keep_input(Tensor x, const Pass& pass) {
+    input_.release();
+    codes_.release();
+    if (integer_backward())
+        keep_codes(x, pass);
+    else
+        input_ = std::move(x);
+}
+
+void WeightedLayer::keep_codes(const Tensor& x, const Pass& pass) {
+    codes_.encode(narrow_input_quantizer_, x.values(), layout_of(shape_.input, batch_), bits_.backward, {}, true,
+                  pass.arena);
 }
 
 Tensor WeightedLayer::backward(Tensor dy, const Pass& pass, bool wanted) {
@@ -378,7 +333,7 @@ Tensor WeightedLayer::backward(Tensor dy, const Pass& pass, bool wanted) {
     if (wanted && !clipped_.empty())
         stop_marked(clipped_.values(), dx.values());
     input_.release();
-    codes_.values.release();
+    codes_.release();
     places_.release();
     clipped_.release();
     return dx;
@@ -423,19 +378,15 @@ std::span<const float> WeightedLayer::backward_weights() {
     if (bits_.forward == kFullBits && bits_.backward == kFullBits)
         return exact_weights_;
     const QuantLayout layout = layout_of(shape_.weight, 1);
-    if (integer_forward()) {
-        rounded_.resize(weight_count());
-        kernels::decode_channels(weights_.codes.data(), weights_.scales.data(), weight_count(), channels(),
-                                 rounded_.data());
-        weights_.values = rounded_;
-    }
+    if (integer_forward())
+        product_weights_ = decoded_weights();
     if (bits_.backward < bits_.forward) {
-        const std::span<const float> values = weights_.values;
+        const std::span<const float> values = product_weights_;
         rounded_.resize(weight_count());
         narrow_weight_quantizer_.apply(values, rounded_, layout, bits_.backward, {});
-        weights_.values = rounded_;
+        product_weights_ = rounded_;
     }
-    return weights_.values;
+    return product_weights_;
 }
 
 /// x~_b as floats.
@@ -443,11 +394,7 @@ Tensor WeightedLayer::backward_input_values(const Pass& pass) {
     Tensor x = input_.share();
     if (x.empty()) {
         x = Tensor(x_shape_, pass.arena);
-        const std::int64_t item = shape_.input.count();
-        for (std::int64_t i = 0; i < batch_; ++i)
-            kernels::decode(codes_.values.data() + i * item, codes_.scales[static_cast<std::size_t>(i)],
-                            codes_.offsets[static_cast<std::size_t>(i)], static_cast<std::size_t>(item),
-                            x.data() + i * item);
+        codes_.decode(x);
     }
     if (bits_.backward >= bits_.forward)
         return x;
@@ -466,65 +413,62 @@ std::span<const float> WeightedLayer::gradient_units() {
     return units_;
 }
 
+/// dy s, in place where nobody else sees dy.
+Tensor WeightedLayer::in_units(Tensor dy, std::span<const float> units, const Pass& pass) const {
+    if (units.empty())
+        return dy;
+    Tensor g = in_place_of(dy, pass);
+    kernels::multiply_columns(dy.data(), units.data(), dy.values().size() / units.size(), units.size(), g.data());
+    dy.release();
+    return g;
+}
+
 /// g~ as floats.
 Tensor WeightedLayer::rounded_gradient(Tensor dy, const Pass& pass) {
     const std::span<const float> units = gradient_units();
-    const std::size_t rows = dy.values().size() / factors_.size();
-    Tensor g = in_place_of(dy, pass);
-    if (units.empty())
-        std::ranges::copy(dy.values(), g.data());
-    else
-        kernels::multiply_columns(dy.data(), units.data(), rows, units.size(), g.data());
+    Tensor g = in_units(std::move(dy), units, pass);
+    if (!g.unique()) {
+        Tensor own(g.shape(), pass.arena);
+        std::ranges::copy(g.values(), own.data());
+        g = std::move(own);
+    }
     gradient_quantizer_.apply(g.values(), g.values(), layout_of(output_shape(), batch_), bits_.backward,
                               pass.key.with(Purpose::gradient_rounding, static_cast<std::uint32_t>(index_)),
                               pass.training);
     if (!units.empty())
-        kernels::divide_columns(g.data(), units.data(), rows, units.size(), g.data());
+        kernels::divide_columns(g.data(), units.data(), g.values().size() / units.size(), units.size(), g.data());
     return g;
 }
 
 /// w~_b as codes.
-const WeightedLayer::Weights& WeightedLayer::backward_weight_codes() {
+const WeightCodes& WeightedLayer::backward_weight_codes() {
     if (bits_.backward >= bits_.forward)
         return weights_;
-    std::span<const float> values = weights_.values;
-    if (integer_forward()) {
-        rounded_.resize(weight_count());
-        kernels::decode_channels(weights_.codes.data(), weights_.scales.data(), weight_count(), channels(),
-                                 rounded_.data());
-        values = rounded_;
-    }
-    encode_weights(narrow_weight_quantizer_, values, bits_.backward, {}, true, narrow_weights_);
+    std::span<const float> values = product_weights_;
+    if (integer_forward())
+        values = decoded_weights();
+    narrow_weights_.encode(narrow_weight_quantizer_, values, layout_of(shape_.weight, 1), bits_.backward, {}, true);
     return narrow_weights_;
 }
 
-WeightedLayer::GradientCodes WeightedLayer::encode_gradient(Tensor dy, std::span<const float> units, const Pass& pass) {
-    if (!units.empty()) {
-        Tensor g = in_place_of(dy, pass);
-        kernels::multiply_columns(dy.data(), units.data(), dy.values().size() / units.size(), units.size(), g.data());
-        dy = std::move(g);
-    }
-    GradientCodes codes{.values = Buffer<std::uint8_t>(dy.values().size(), pass.arena), .scales = {}};
-    gradient_quantizer_.encode(dy.values(), codes.values.values(), layout_of(output_shape(), batch_), bits_.backward,
-                               pass.key.with(Purpose::gradient_rounding, static_cast<std::uint32_t>(index_)), true,
-                               pass.training);
-    gradient_scales_.resize(static_cast<std::size_t>(batch_));
-    for (std::size_t i = 0; i < gradient_scales_.size(); ++i)
-        gradient_scales_[i] = gradient_quantizer_.scales()[gradient_quantizer_.scales().size() == 1 ? 0 : i].scale;
-    codes.scales = gradient_scales_;
-    return codes;
+void WeightedLayer::encode_gradient(Tensor dy, std::span<const float> units, const Pass& pass) {
+    const Tensor g = in_units(std::move(dy), units, pass);
+    gradient_.encode(gradient_quantizer_, g.values(), layout_of(output_shape(), batch_), bits_.backward,
+                     pass.key.with(Purpose::gradient_rounding, static_cast<std::uint32_t>(index_)), pass.training,
+                     pass.arena);
 }
 
-void WeightedLayer::sum_bias_gradient(const GradientCodes& g, std::span<const float> units, const Pass& pass) {
+void WeightedLayer::sum_bias_gradient(std::span<const float> units, const Pass& pass) {
     const std::span<float> db = gradients_.subspan(weight_count());
     std::ranges::fill(db, 0.0F);
     const std::int64_t item = output_shape().count();
-    const std::int64_t step = all_equal(g.scales) ? batch_ : 1;
+    const std::int64_t most = std::max<std::int64_t>(kMostBiasRows * static_cast<std::int64_t>(db.size()) / item, 1);
+    const std::int64_t step = all_equal(gradient_.scales) ? std::min(batch_, most) : 1;
     Buffer<std::int32_t> sums(db.size(), pass.arena);
     for (std::int64_t first = 0; first < batch_; first += step) {
-        kernels::column_sums(signed_view(g.values.values()).data() + first * item,
-                             static_cast<std::size_t>(step * item) / db.size(), db.size(), sums.data());
-        const float scale = g.scales[static_cast<std::size_t>(first)];
+        kernels::column_sums(gradient_.codes().data() + first * item, static_cast<std::size_t>(step * item) / db.size(),
+                             db.size(), sums.data());
+        const float scale = gradient_.scales[static_cast<std::size_t>(first)];
         for (std::size_t c = 0; c < db.size(); ++c)
             db[c] += static_cast<float>(sums.data()[c]) * (units.empty() ? scale : scale / units[c]);
     }
@@ -540,70 +484,88 @@ float WeightedLayer::align_items(std::span<const float> scales) {
 }
 
 Tensor WeightedLayer::backward_integer(Tensor dy, const Pass& pass, bool wanted) {
-    const Weights& weights = backward_weight_codes();
+    const WeightCodes& weights = backward_weight_codes();
     const std::span<const float> units = gradient_units();
-    const GradientCodes g = encode_gradient(std::move(dy), units, pass);
+    encode_gradient(std::move(dy), units, pass);
     if (shape_.bias)
-        sum_bias_gradient(g, units, pass);
-    IntegerProduct& product = integer_product();
-    if (wanted)
-        product.pack_backward(signed_view(weights.codes.values()));
-
-    // Items with scales of their own: a convolution hands its sums over after each, a linear layer shifts the codes.
-    const bool one_scale = all_equal(g.scales) && all_equal(codes_.scales);
-    const bool shifted = !one_scale && shape_.result.rank() == 2;
-    const bool item_wise = !one_scale && !shifted;
-    const float unit = (shifted ? align_items(g.scales) : g.scales[0]) * codes_.scales[0];
-    const std::int64_t block = item_wise ? 1 : product.block();
-    const std::int64_t most = std::min(block, batch_);
-    const std::int64_t in = shape_.input.count();
-    WeightSums sums(weight_gradient(), units, factors_, pass.arena);
-    Buffer<std::int8_t> spread(static_cast<std::size_t>(pool_ ? most * shape_.result.count() : 0), pass.arena);
-    Buffer<std::int32_t> dx_sums(static_cast<std::size_t>(wanted ? most * in : 0), pass.arena);
-    Tensor dx = wanted ? Tensor(x_shape_, pass.arena) : Tensor();
-    for (std::int64_t first = 0; first < batch_; first += block) {
-        const std::int64_t items = std::min(block, batch_ - first);
-        const std::span<const std::int8_t> codes = result_gradient(g, first, items, spread);
-        if (sums.items() + items > product.sum_items())
-            sums.hand_over(unit);
-        product.add_weight_gradient(
-            items, part(std::as_const(codes_.values).values(), first, items, in),
-            part(std::span<const std::int32_t>(codes_.offsets), first, items, 1), codes,
-            shifted ? part(std::span<const std::uint8_t>(shifts_), first, items, 1) : std::span<const std::uint8_t>(),
-            sums.add(items));
-        if (item_wise)
-            sums.hand_over(g.scales[static_cast<std::size_t>(first)] * codes_.scales[static_cast<std::size_t>(first)]);
-        if (!wanted)
-            continue;
-        product.backward_input(items, codes, dx_sums.values().first(static_cast<std::size_t>(items * in)));
-        for (std::int64_t i = 0; i < items; ++i) {
-            const float scale = g.scales[static_cast<std::size_t>(first + i)];
-            kernels::scale_sums(dx_sums.data() + i * in, units.empty() ? scale * weights.scales[0] : scale,
-                                static_cast<std::size_t>(in), dx.data() + (first + i) * in);
-        }
-    }
-    sums.hand_over(unit);
+        sum_bias_gradient(units, pass);
+    sum_weight_gradient(units, pass);
+    codes_.release();  // before dx is there: the least memory at once
+    Tensor dx = wanted ? input_gradient(weights, units, pass) : Tensor();
+    gradient_.bytes.release();
     return dx;
 }
 
+void WeightedLayer::sum_weight_gradient(std::span<const float> units, const Pass& pass) {
+    // Items with scales of their own: a convolution hands its sums over after each, a linear layer shifts the codes.
+    const bool one_scale = all_equal(gradient_.scales) && all_equal(codes_.scales);
+    const bool shifted = !one_scale && shape_.result.rank() == 2;
+    const bool item_wise = !one_scale && !shifted;
+    const float unit = (shifted ? align_items(gradient_.scales) : gradient_.scales[0]) * codes_.scales[0];
+    IntegerProduct& product = integer_product();
+    const std::int64_t block = item_wise ? 1 : std::min(product.block(), product.sum_items());
+    Buffer<std::int8_t> room = spread_room(block, pass);
+    WeightSums sums(weight_gradient(), units, factors_, pass.arena);
+    for (std::int64_t first = 0; first < batch_; first += block) {
+        const std::int64_t items = std::min(block, batch_ - first);
+        if (sums.items() + items > product.sum_items())
+            sums.hand_over(unit);
+        const auto shifts =
+            shifted ? part(std::span<const std::uint8_t>(shifts_), first, items, 1) : std::span<const std::uint8_t>();
+        sums.take(items, [&](std::span<std::int32_t> dw, bool add) {
+            product.weight_gradient(items,
+                                    part(std::as_const(codes_.bytes).values(), first, items, shape_.input.count()),
+                                    part(std::span<const std::int32_t>(codes_.offsets), first, items, 1),
+                                    result_gradient(first, items, room), shifts, dw, add);
+        });
+        const auto i = static_cast<std::size_t>(first);
+        if (item_wise)
+            sums.hand_over(gradient_.scales[i] * codes_.scales[i]);
+    }
+    sums.hand_over(unit);
+}
+
+Tensor WeightedLayer::input_gradient(const WeightCodes& weights, std::span<const float> units, const Pass& pass) {
+    IntegerProduct& product = integer_product();
+    product.pack_backward(weights.codes());
+    const std::int64_t in = shape_.input.count();
+    Tensor dx(x_shape_, pass.arena);
+    Buffer<std::int8_t> room = spread_room(product.block(), pass);
+    Buffer<std::int32_t> sums(static_cast<std::size_t>(std::min(product.block(), batch_) * in), pass.arena);
+    for (std::int64_t first = 0; first < batch_; first += product.block()) {
+        const std::int64_t items = std::min(product.block(), batch_ - first);
+        product.backward_input(items, result_gradient(first, items, room),
+                               sums.values().first(static_cast<std::size_t>(items * in)));
+        for (std::int64_t i = 0; i < items; ++i) {
+            const float scale = gradient_.scales[static_cast<std::size_t>(first + i)];
+            kernels::scale_sums(sums.data() + i * in, units.empty() ? scale * weights.scales[0] : scale,
+                                static_cast<std::size_t>(in), dx.data() + (first + i) * in);
+        }
+    }
+    return dx;
+}
+
+Buffer<std::int8_t> WeightedLayer::spread_room(std::int64_t block, const Pass& pass) const {
+    const std::int64_t items = pool_ ? std::min(block, batch_) : 0;
+    return Buffer<std::int8_t>(static_cast<std::size_t>(items * shape_.result.count()), pass.arena);
+}
+
 /// The codes of the product's results: those of the output, at their places before the pool.
-std::span<const std::int8_t> WeightedLayer::result_gradient(const GradientCodes& g, std::int64_t first,
-                                                            std::int64_t items, Buffer<std::int8_t>& spread) const {
+std::span<const std::int8_t> WeightedLayer::result_gradient(std::int64_t first, std::int64_t items,
+                                                            Buffer<std::int8_t>& room) const {
     const std::int64_t out = output_shape().count();
-    const std::span<const std::int8_t> codes = part(signed_view(g.values.values()), first, items, out);
+    const std::span<const std::int8_t> codes = part(gradient_.codes(), first, items, out);
     if (!pool_)
         return codes;
     tail::spread(extent_of(output_shape(), items, pool_, relu_), places_.data() + first * out, codes.data(),
-                 spread.data());
-    return std::as_const(spread).values().first(static_cast<std::size_t>(items * shape_.result.count()));
+                 room.data());
+    return std::as_const(room).values().first(static_cast<std::size_t>(items * shape_.result.count()));
 }
 
 void WeightedLayer::measure_gradient(const Tensor& dy, const Pass& pass) {
     const auto lane = kProbeLane + static_cast<std::uint32_t>(index_);
-    Tensor rounded(dy.shape(), pass.arena);
-    probe_quantizer_.apply(dy.values(), rounded.values(), layout_of(output_shape(), batch_), kProbeBits,
-                           pass.key.with(Purpose::gradient_rounding, lane));
-    add(measured_.gradients, quant_error(dy.values(), rounded.values()));
+    add(measured_.gradients, probe_quantizer_.error(dy.values(), layout_of(output_shape(), batch_), kProbeBits,
+                                                    pass.key.with(Purpose::gradient_rounding, lane)));
 }
 
 void WeightedLayer::mask_weight_gradient() const {
@@ -630,8 +592,9 @@ std::unique_ptr<Layer> make_linear(std::int64_t in, std::int64_t out, bool bias,
                               .fan_in = in,
                               .macs = static_cast<double>(in * out),
                               .bias = bias};
-    const ProductMakers makers{[=, &backend] { return backend.linear(in, out, max_batch); },
-                               [=, &backend] { return backend.integer_linear(in, out, max_batch); }};
+    ProductMakers makers{.exact = [=, &backend] { return backend.linear(in, out, max_batch); }, .integer = {}};
+    if (fits_integers(in, out))
+        makers.integer = [=, &backend] { return backend.integer_linear(in, out, max_batch); };
     return std::make_unique<WeightedLayer>(shape, makers, quantize, max_batch);
 }
 
@@ -646,8 +609,9 @@ std::unique_ptr<Layer> make_conv2d(const ConvGeometry& g, bool bias, const Quant
                               .fan_in = g.fan_in(),
                               .macs = static_cast<double>(result.count() * g.fan_in()),
                               .bias = bias};
-    const ProductMakers makers{[=, &backend] { return backend.convolution(g, max_batch); },
-                               [=, &backend] { return backend.integer_convolution(g, max_batch); }};
+    ProductMakers makers{.exact = [=, &backend] { return backend.convolution(g, max_batch); }, .integer = {}};
+    if (fits_integers(g))
+        makers.integer = [=, &backend] { return backend.integer_convolution(g, max_batch); };
     return std::make_unique<WeightedLayer>(shape, makers, quantize, max_batch);
 }
 

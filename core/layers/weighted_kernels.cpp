@@ -77,14 +77,4 @@ DITHER_CLONES void add_scaled(const std::int32_t* sums, const float* factor, std
             y[r * columns + c] += factor[c] * static_cast<float>(sums[r * columns + c]);
 }
 
-DITHER_CLONES CodeExtremes code_extremes(const std::uint8_t* codes, std::size_t count) {
-    std::uint8_t low = 255;
-    std::uint8_t high = 0;
-    for (std::size_t i = 0; i < count; ++i) {
-        low = codes[i] < low ? codes[i] : low;
-        high = codes[i] > high ? codes[i] : high;
-    }
-    return {low, high};
-}
-
 }  // namespace dither::kernels

@@ -83,10 +83,13 @@ Pass Model::inner(const Pass& pass) {
 Tensor Model::forward(const Tensor& x, const Pass& pass) {
     require(x.shape().rank() > 0 && x.shape()[0] <= max_batch_, "a model planned for {} samples got {}", max_batch_,
             x.shape().rank() > 0 ? x.shape()[0] : 0);
+    kept_ = pass.keep;
     return network_.forward(x.share(), inner(pass));
 }
 
 void Model::backward(Tensor gradient, const Pass& pass) {
+    require(kept_, "a backward pass without a forward pass that keeps what it needs");
+    kept_ = false;
     network_.backward(std::move(gradient), inner(pass), false);
 }
 

@@ -1,4 +1,4 @@
-// A network: a chain of layers over one flat vector of parameters, with every buffer planned for the largest batch.
+// A network: a chain of layers over one flat vector of parameters, and the arena that its activations live in.
 #pragma once
 
 #include "core/compute/backend.hpp"
@@ -22,8 +22,9 @@ struct ModelInput {
     std::int64_t max_batch = 0;
 };
 
-/// Owns its parameters, gradients and the arena of its activations. Not thread-safe: one for each worker. What a step
-/// needs is found in the first one; no later step with the same plan and batch allocates.
+/// Owns its parameters, gradients and the arena of its activations; its layers borrow the backend that they were made
+/// with, which must outlive it. Not thread-safe: one for each worker. What a step needs is found in the first one; no
+/// later step with the same plan and batch allocates.
 class Model {
 public:
     /// `layers[i]` takes what layers[i - 1] gives. Names come from kind and ordinal, in the order of the forward pass:
@@ -43,6 +44,7 @@ public:
     /// x: [batch <= max_batch, ...]; returns the output, [batch, outputs], in the model's arena.
     Tensor forward(const Tensor& x, const Pass& pass);
     /// Fills gradients() from d(loss)/d(output) of the last forward, which had the same pass. The gradient is used up.
+    /// Throws PreconditionError where no forward pass kept what is needed since the last backward pass.
     void backward(Tensor gradient, const Pass& pass);
     /// Memory for what lives as long as a step: the gradient of the output, for one.
     Arena& arena() { return arena_; }
@@ -60,15 +62,16 @@ private:
     std::vector<Layer*> parts_;  ///< the layers of the schema
     Schema schema_;
     std::int64_t max_batch_ = 0;
+    bool kept_ = false;  ///< a backward pass may follow
     AlignedFloats parameters_;
     AlignedFloats gradients_;
 };
 
-/// The models of the job file. linear: one linear layer. mlp: hidden layers with ReLU ([model] hidden). cnn2: conv 16
-/// and 32 of 3x3 (padding 1), each with ReLU and 2x2 max pool, then linear 128, ReLU, linear. Throws InputError on an
-/// unknown name or an input that the model cannot take. To add one: one file in
-/// core/model/zoo/, its declaration in core/model/detail/chain.hpp, its row in the table of zoo.cpp and its line in
-/// CMake.
+/// The models of the job file (README.md has their layers and sizes): linear, mlp (widths model.hidden), cnn2, cnn4,
+/// resnet8, mobilenet, and "layers", those of [[model.layers]].
+/// The model borrows `backend`, which must outlive it. Throws InputError on an unknown name or an input that the model
+/// cannot take. To add one: one file in core/model/zoo/, its declaration in core/model/detail/chain.hpp, its row in the
+/// table of zoo.cpp and its line in CMake.
 std::unique_ptr<Model> make_model(const ModelOptions& options, const QuantizeOptions& quantize, const ModelInput& input,
                                   const Backend& backend);
 std::vector<Choice> model_choices();

@@ -93,6 +93,8 @@ void multiply_gram(const Matrix& w, std::span<const double> v, std::span<double>
 
 float operator_norm(const LayerSpec& layer, std::span<const float> parameters, Stream& stream) {
     const Matrix w = weight_matrix(layer, parameters);
+    if (w.values.empty())
+        return kNotMeasured;
     std::vector<float> start(w.columns);
     stream.fill_rademacher(start);
     std::vector<double> v(start.begin(), start.end());
@@ -117,8 +119,9 @@ void CurvatureProbe::hessian_product(Model& model, const Loss& loss, const Batch
 
 void CurvatureProbe::difference(Model& model, const Loss& loss, const Batch& batch, std::size_t index,
                                 std::span<const float> v, std::span<float> product) {
-    const std::span<float> parameters = model.schema().slice(model.parameters(), index);
-    const std::span<const float> gradients = model.schema().slice(model.gradients(), index);
+    const std::size_t trained = model.schema().layers()[index].trained_count();
+    const std::span<float> parameters = model.schema().slice(model.parameters(), index).first(trained);
+    const std::span<const float> gradients = model.schema().slice(model.gradients(), index).first(trained);
     require(v.size() == parameters.size() && product.size() == v.size(),
             "a Hessian product of {} values into {}, the layer has {}", v.size(), product.size(), parameters.size());
     const double length = norm_of(v);
@@ -138,7 +141,7 @@ void CurvatureProbe::difference(Model& model, const Loss& loss, const Batch& bat
 
 void CurvatureProbe::measure_layer(Model& model, const Loss& loss, const Batch& batch, std::size_t index, Probe probe,
                                    Stream& stream, LayerStatistics& statistics) {
-    const std::size_t count = model.schema().layers()[index].count;
+    const std::size_t count = model.schema().layers()[index].trained_count();
     direction_.resize(count);
     product_.resize(count);
     stream.fill_rademacher(direction_);

@@ -1,12 +1,14 @@
 // Curvature of each layer's Hessian block from Hessian-vector products, by central differences of the gradient:
 //     H v ~ (g(theta + eps v) - g(theta - eps v)) / (2 eps),     eps = 1e-3 * (1 + ||theta_i||) / ||v||
-// on one batch in fp32 without noise, v zero outside layer i, with the branches of ReLU and max pool held as they are
-// at theta. Without that, each unit that the step carries over its kink adds a jump of the gradient, and their sum
-// grows as 1 / sqrt(eps) instead of converging. What is measured is what automatic differentiation would give.
+// on one batch in fp32 without noise, theta_i the trained parameters of layer i and v zero outside them, with the
+// branches of ReLU and max pool held as they are at theta. Without that, each unit that the step carries over its kink
+// adds a jump of the gradient, and their sum grows as 1 / sqrt(eps) instead of converging. What is measured is what
+// automatic differentiation would give.
 //     curvature       h_i     = ||H_ii v|| / ||v||, v Rademacher: the RMS of the block's singular values in expectation
 //     curvature_norm  kappa_i = ||H_ii||_2 by power iteration from the same v, and with it
 //     lipschitz       ||W||_2 of the layer's weight as a matrix [fan_in, out], by power iteration on W^T W; for a
-//                     convolution times sqrt(kernel_h * kernel_w), which bounds its operator (Singla and Feizi 2021)
+//                     convolution times sqrt(kernel_h * kernel_w), which bounds its operator (Singla and Feizi 2021);
+//                     not measured for a layer without a matrix, such as a norm
 // Pearlmutter 1994 (products), Hutchinson 1990 (Rademacher probes).
 #pragma once
 
@@ -32,7 +34,8 @@ public:
     void measure(Model& model, const Loss& loss, const Batch& batch, Probe probe, const StreamKey& key,
                  std::span<LayerStatistics> statistics);
 
-    /// H_ii v for the layer at `index`, all other layers held still. v and product: the layer's count of values.
+    /// H_ii v for the layer at `index`, all other layers held still. v and product: one value for each of the
+    /// layer's trained parameters.
     void hessian_product(Model& model, const Loss& loss, const Batch& batch, std::size_t index,
                          std::span<const float> v, std::span<float> product);
 
@@ -49,7 +52,7 @@ private:
 };
 
 /// Spectral norm of a layer's operator (for a convolution an upper bound), from its parameters. `stream` draws the
-/// start. 0 if the layer has no tensor of rank 2 or 4.
+/// start. kNotMeasured if the layer has no tensor of rank 2 or 4.
 float operator_norm(const LayerSpec& layer, std::span<const float> parameters, Stream& stream);
 
 }  // namespace dither

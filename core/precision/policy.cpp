@@ -15,7 +15,7 @@ namespace {
 /// How much room, in bits, a lower level must leave before the plan goes down to it.
 constexpr double kHysteresisBits = 0.25;
 
-using Maker = std::unique_ptr<Policy> (*)(const PrecisionOptions&, std::size_t layers);
+using Maker = std::unique_ptr<Policy> (*)(const PrecisionOptions&, const Schema&);
 
 constexpr std::array kPolicies{
     ChoiceRow<Maker>{"fp32", "32 bits everywhere", make_fp32},
@@ -29,6 +29,13 @@ constexpr std::array kPolicies{
 
 PrecisionPlan local_plan(std::size_t layers, int forward, int backward, int optimizer) {
     return {std::vector<LayerBits>(layers, {.forward = forward, .backward = backward, .optimizer = optimizer})};
+}
+
+std::vector<bool> with_products(const Schema& schema) {
+    std::vector<bool> products;
+    for (const LayerSpec& layer : schema.layers())
+        products.push_back(layer.macs > 0);
+    return products;
 }
 
 void PlanEditor::set(std::size_t layer, Phase phase, int bits, std::string reason) {
@@ -93,7 +100,7 @@ std::vector<Choice> policy_choices() {
 
 std::unique_ptr<Policy> make_policy(const PrecisionOptions& options, const Schema& schema) {
     [[maybe_unused]] const Levels levels(options.levels);  // bad ones are refused, whoever uses them
-    return choose(kPolicies, "precision.policy", options.policy)(options, schema.layer_count());
+    return choose(kPolicies, "precision.policy", options.policy)(options, schema);
 }
 
 }  // namespace dither

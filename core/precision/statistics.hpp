@@ -10,7 +10,9 @@ namespace dither {
 /// Marks a statistic that was not measured in this round. Every measured one is >= 0.
 inline constexpr float kNotMeasured = -1.0F;
 
-/// One layer's local training. Norms are Euclidean over the layer's parameters (weights and bias).
+/// One layer's local training. Norms, curvatures and errors speak of the layer's trained parameters; norms are
+/// Euclidean. update_range and update_rms speak of all that crosses the wire, running statistics included: the uplink's
+/// grid is sized by them.
 struct LayerStatistics {
     float grad_norm = kNotMeasured;  ///< RMS over the steps of the minibatch gradient's norm ||g||
     float signal_norm =
@@ -18,10 +20,10 @@ struct LayerStatistics {
     float theta_norm = kNotMeasured;      ///< ||theta|| after training
     float curvature = kNotMeasured;       ///< h = ||Hv|| / ||v||, v Rademacher on this layer alone (Hessian block)
     float curvature_norm = kNotMeasured;  ///< kappa = spectral norm of the layer's Hessian block, by power iteration
-    float lipschitz = kNotMeasured;       ///< spectral norm of the layer's operator, or a bound on it
+    float lipschitz = kNotMeasured;       ///< spectral norm of the layer's operator, or a bound on it; none for norms
     float backward_error = kNotMeasured;  ///< eps = ||Q(gy) - gy|| / ||gy|| at 4 bits, stochastic rounding
-    float update_range = kNotMeasured;    ///< max |update|
-    float update_rms = kNotMeasured;      ///< root mean square of the update
+    float update_range = kNotMeasured;    ///< max |update|, of untrained tensors too
+    float update_rms = kNotMeasured;      ///< root mean square of the update, likewise
     float saturation = kNotMeasured;      ///< share of quantized activations and weights that were clipped, 0..1
     float forward_error = kNotMeasured;   ///< ||Q(w) - w|| / ||w|| at the forward bits; not measured at fp32
 

@@ -359,6 +359,35 @@ void Quantizer::apply(std::span<const float> x, std::span<float> out, const Quan
         });
 }
 
+QuantError Quantizer::error(std::span<const float> x, const QuantLayout& layout, int bits, const StreamKey& key) {
+    require(bits < kFullBits && !float_format(options_, bits), "the error of {} bits, expected an integer width", bits);
+    check_layout(x.size(), layout);
+    bits_ = bits;
+    observe(x, layout, true);
+    choose_scales();
+    rounded_.resize(kChunk);
+    QuantError sum;
+    const auto add_error = [&](std::size_t begin, std::size_t count) {
+        QuantError term;
+        kernels::squared_error(x.data() + begin, rounded_.data(), count, term.error, term.signal);
+        sum.error += term.error;
+        sum.signal += term.signal;
+    };
+    round(
+        x, key,
+        [&](std::size_t begin, std::size_t count, const auto& grid) {
+            const std::size_t clipped = kernels::nearest(x.data() + begin, rounded_.data(), count, grid);
+            add_error(begin, count);
+            return clipped;
+        },
+        [&](std::size_t begin, std::size_t count, const auto& grid, const std::uint16_t* random) {
+            const std::size_t clipped = kernels::stochastic(x.data() + begin, random, rounded_.data(), count, grid);
+            add_error(begin, count);
+            return clipped;
+        });
+    return sum;
+}
+
 void Quantizer::round_floats(std::span<const float> x, std::span<float> out, const QuantLayout& layout,
                              FloatFormat format, const StreamKey& key, bool update_range) {
     if (format != FloatFormat::bf16) {

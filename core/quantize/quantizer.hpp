@@ -92,6 +92,12 @@ struct ClipRange {
     bool operator==(const ClipRange&) const = default;
 };
 
+/// ||quantized - exact||^2 and ||exact||^2, in doubles, in a fixed order.
+struct QuantError {
+    double error = 0;
+    double signal = 0;
+};
+
 /// One tensor's quantizer: its options and the state of its observer. Plans its memory on first use. Not thread-safe.
 class Quantizer {
 public:
@@ -116,6 +122,8 @@ public:
     /// (symmetric). x^ = scale * (byte - offset). Signed codes need a symmetric scheme, per_channel a signed one.
     void encode(std::span<const float> x, std::span<std::uint8_t> codes, const QuantLayout& layout, int bits,
                 const StreamKey& key, bool signed_codes, bool update_range = true);
+    /// The error that apply would make with 2..16 bits as integers, without writing the values down.
+    QuantError error(std::span<const float> x, const QuantLayout& layout, int bits, const StreamKey& key);
     /// The offset of unsigned codes of group `index` (a sample, or the tensor) of the last encode.
     std::int32_t offset(std::size_t index) const;
     /// Marks the values that the last apply or encode clipped, whose x and layout these must be: bit i % 8 of bits[i /
@@ -155,6 +163,7 @@ private:
     std::vector<ClipRange> clip_;      ///< of the last apply
     std::vector<ScaleZero> scales_;
     std::vector<float> columns_;                ///< per_channel: the grid of each column, side by side for the kernels
+    std::vector<float> rounded_;                ///< error(): of a chunk
     std::vector<std::uint16_t> random_;         ///< of a chunk
     std::vector<std::uint8_t> clipped_chunks_;  ///< 1 for each chunk of values with a clipped one
     std::size_t clipped_ = 0;
@@ -164,11 +173,6 @@ private:
 /// Sets gradient[i] to 0 where bit i % 8 of bits[i / 8] is set.
 void stop_marked(std::span<const std::uint8_t> bits, std::span<float> gradient);
 
-/// ||quantized - exact||^2 and ||exact||^2, in doubles, in a fixed order.
-struct QuantError {
-    double error = 0;
-    double signal = 0;
-};
 QuantError quant_error(std::span<const float> exact, std::span<const float> quantized);
 
 }  // namespace dither

@@ -7,7 +7,7 @@
 #include "core/config.hpp"
 #include "node/trainer.hpp"
 #include "tests/bench/made_up_images.hpp"
-#include "tests/golden/cnn2_step.hpp"
+#include "tests/golden/golden_step.hpp"
 
 namespace dither {
 namespace {

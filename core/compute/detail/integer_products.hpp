@@ -51,9 +51,9 @@ public:
                  std::span<std::int32_t> y) override;
     void pack_backward(std::span<const std::int8_t> w) override;
     void backward_input(std::int64_t items, std::span<const std::int8_t> dy, std::span<std::int32_t> dx) override;
-    void add_weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
-                             std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
-                             std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw) override;
+    void weight_gradient(std::int64_t items, std::span<const std::uint8_t> x, std::span<const std::int32_t> zero_points,
+                         std::span<const std::int8_t> dy, std::span<const std::uint8_t> shifts,
+                         std::span<std::int32_t> dw, bool add) override;
     std::int64_t sum_items() const override { return most_summands() >> kMaxShift; }
 
 private:
@@ -83,9 +83,9 @@ public:
                  std::span<std::int32_t> y) override;
     void pack_backward(std::span<const std::int8_t> w) override;
     void backward_input(std::int64_t items, std::span<const std::int8_t> dy, std::span<std::int32_t> dx) override;
-    void add_weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
-                             std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
-                             std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw) override;
+    void weight_gradient(std::int64_t items, std::span<const std::uint8_t> x, std::span<const std::int32_t> zero_points,
+                         std::span<const std::int8_t> dy, std::span<const std::uint8_t> shifts,
+                         std::span<std::int32_t> dw, bool add) override;
     std::int64_t sum_items() const override;
 
 private:

@@ -19,12 +19,11 @@ public:
     WeightSums(std::span<float> dw, std::span<const float> units, std::span<float> factors, Arena* arena)
         : dw_(dw), units_(units), factors_(factors), sums_(dw.size(), arena) {}
 
-    /// The sums, for `items` more.
-    std::span<std::int32_t> add(std::int64_t items) {
-        if (items_ == 0)
-            std::ranges::fill(sums_.values(), 0);
+    /// Calls sum(sums, add) to sum `items` more: to begin anew, or to add where `add`.
+    template <typename Sum>
+    void take(std::int64_t items, const Sum& sum) {
+        sum(sums_.values(), items_ > 0);
         items_ += items;
-        return sums_.values();
     }
     std::int64_t items() const { return items_; }  ///< since the last hand_over
     void hand_over(float scale) {
@@ -32,8 +31,8 @@ public:
             return;
         for (std::size_t c = 0; c < factors_.size(); ++c)
             factors_[c] = units_.empty() ? scale : scale / units_[c];
-        const auto take = first_ ? kernels::scale_columns : kernels::add_scaled;
-        take(sums_.data(), factors_.data(), dw_.size() / factors_.size(), factors_.size(), dw_.data());
+        const auto write = first_ ? kernels::scale_columns : kernels::add_scaled;
+        write(sums_.data(), factors_.data(), dw_.size() / factors_.size(), factors_.size(), dw_.data());
         first_ = false;
         items_ = 0;
     }

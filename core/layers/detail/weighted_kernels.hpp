@@ -25,10 +25,4 @@ void scale_sums(const std::int32_t* sums, float scale, std::size_t count, float*
 void scale_columns(const std::int32_t* sums, const float* factor, std::size_t rows, std::size_t columns, float* y);
 void add_scaled(const std::int32_t* sums, const float* factor, std::size_t rows, std::size_t columns, float* y);
 
-struct CodeExtremes {
-    std::uint8_t low = 255;
-    std::uint8_t high = 0;
-};
-CodeExtremes code_extremes(const std::uint8_t* codes, std::size_t count);
-
 }  // namespace dither::kernels

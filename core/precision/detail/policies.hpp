@@ -15,17 +15,21 @@
 
 namespace dither {
 
-std::unique_ptr<Policy> make_fp32(const PrecisionOptions& options, std::size_t layers);
-std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, std::size_t layers);
-std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, std::size_t layers);
-std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, std::size_t layers);
-std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, std::size_t layers);
+std::unique_ptr<Policy> make_fp32(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, const Schema& schema);
 
 /// `bits` in the three local phases; uplink and downlink, which are the controller's, at 32.
 PrecisionPlan local_plan(std::size_t layers, int forward, int backward, int optimizer);
 
 /// The state of optimizers survives in no fewer bits than this: its errors add up over steps.
 inline constexpr int kLeastOptimizerBits = 8;
+
+/// For each layer, whether it multiplies matrices. One that does not, such as a norm, has nothing that forward or
+/// backward bits would round: it must not decide the bits of others.
+std::vector<bool> with_products(const Schema& schema);
 
 /// Writes decisions into a plan and keeps those that change it.
 class PlanEditor {

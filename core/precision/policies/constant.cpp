@@ -19,15 +19,15 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Policy> make_fp32(const PrecisionOptions&, std::size_t layers) {
-    return std::make_unique<Constant>(kFullBits, layers);
+std::unique_ptr<Policy> make_fp32(const PrecisionOptions&, const Schema& schema) {
+    return std::make_unique<Constant>(kFullBits, schema.layer_count());
 }
 
-std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, std::size_t layers) {
+std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, const Schema& schema) {
     if (!Levels(options.levels).contains(options.bits))
         throw InputError(fmt::format("precision.bits = {}: expected one of precision.levels [{}]", options.bits,
                                      fmt::join(options.levels, ", ")));
-    return std::make_unique<Constant>(options.bits, layers);
+    return std::make_unique<Constant>(options.bits, schema.layer_count());
 }
 
 }  // namespace dither

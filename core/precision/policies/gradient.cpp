@@ -72,8 +72,8 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, std::size_t layers) {
-    return std::make_unique<Gradient>(options, layers);
+std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, const Schema& schema) {
+    return std::make_unique<Gradient>(options, schema.layer_count());
 }
 
 }  // namespace dither

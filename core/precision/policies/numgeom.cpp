@@ -10,7 +10,8 @@
 // (numgeom_literal) charges for. It must stay 2^margin below s_i, the norm of the smoothed gradient: unlike the full
 // gradient that does not vanish at a minimum of a noisy loss. eps_i is the relative error of the output gradient,
 // rounded stochastically to 4 bits; it averages out over the batch, so that tau may be large. h, s and eps are moving
-// averages over the rounds. Until a layer has been measured it stays at 8 bits.
+// averages over the rounds. Until a layer has been measured it stays at 8 bits; one without products, such as a norm,
+// for good: the bits tell it how finely to keep its input, and count for no other layer.
 #include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
@@ -35,12 +36,13 @@ struct Known {
 
 class NumGeom final : public Policy {
 public:
-    NumGeom(const PrecisionOptions& options, std::size_t layers)
+    NumGeom(const PrecisionOptions& options, const Schema& schema)
         : levels_(options.levels),
           margin_(options.margin_bits),
           tolerance_(options.backward_tolerance),
           smoothing_(options.smoothing),
-          known_(layers) {}
+          products_(with_products(schema)),
+          known_(schema.layer_count()) {}
 
     PrecisionPlan initial() const override {
         const int bits = levels_.raise(kInitialBits);
@@ -55,6 +57,10 @@ public:
         int widest = levels_.raise(kLeastOptimizerBits);
         for (std::size_t i = 0; i < known_.size(); ++i) {
             learn(known_[i], observation.layers[i]);
+            if (!products_[i]) {
+                keep_initial(i, editor);
+                continue;
+            }
             decide_forward(i, plan.layers[i].forward, editor);
             decide_backward(i, editor);
             widest = std::max({widest, plan.layers[i].forward, plan.layers[i].backward});
@@ -72,6 +78,12 @@ private:
         known.theta_norm = newest(known.theta_norm, measured.theta_norm);
         known.signal_norm = smooth(known.signal_norm, measured.signal_norm, smoothing_);
         known.backward_error = smooth(known.backward_error, measured.backward_error, smoothing_);
+    }
+
+    /// After an alarm, which raises all layers.
+    void keep_initial(std::size_t layer, PlanEditor& editor) const {
+        for (const Phase phase : {Phase::forward, Phase::backward})
+            editor.set(layer, phase, levels_.raise(kInitialBits), "no products to round");
     }
 
     void decide_forward(std::size_t layer, int current, PlanEditor& editor) const {
@@ -103,13 +115,14 @@ private:
     int margin_;
     double tolerance_;
     double smoothing_;
+    std::vector<bool> products_;
     std::vector<Known> known_;
 };
 
 }  // namespace
 
-std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, std::size_t layers) {
-    return std::make_unique<NumGeom>(options, layers);
+std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, const Schema& schema) {
+    return std::make_unique<NumGeom>(options, schema);
 }
 
 }  // namespace dither

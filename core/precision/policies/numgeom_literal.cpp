@@ -5,7 +5,8 @@
 //
 // after warm-up rounds at fp32. L_T is the product of the layers' Lipschitz constants, kappa_i the spectral norm of the
 // layer's Hessian block, c the margin. Every quantity is the newest one measured: the rule knows neither averages nor
-// hysteresis. It decides once all of them have been measured.
+// hysteresis. It decides once all of them have been measured. Where the publication is silent: a layer without
+// products, such as a norm, stays at fp32 and counts neither in max_i nor, having no matrix, in L_T.
 #include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
@@ -23,9 +24,8 @@ struct Known {
     double grad_norm = kNotMeasured;
     double lipschitz = kNotMeasured;
 
-    bool complete() const {
-        return is_known(curvature_norm) && is_known(theta_norm) && is_known(grad_norm) && is_known(lipschitz);
-    }
+    /// Except for the Lipschitz constant, which comes with the curvature or not at all.
+    bool complete() const { return is_known(curvature_norm) && is_known(theta_norm) && is_known(grad_norm); }
 };
 
 /// A lower bound on the bits and where it comes from.
@@ -36,11 +36,12 @@ struct Bound {
 
 class NumGeomLiteral final : public Policy {
 public:
-    NumGeomLiteral(const PrecisionOptions& options, std::size_t layers)
+    NumGeomLiteral(const PrecisionOptions& options, const Schema& schema)
         : levels_(options.levels),
           margin_(options.margin_bits),
           warmup_rounds_(options.warmup_rounds),
-          known_(layers) {}
+          products_(with_products(schema)),
+          known_(schema.layer_count()) {}
 
     PrecisionPlan initial() const override { return local_plan(known_.size(), kFullBits, kFullBits, kFullBits); }
 
@@ -72,7 +73,7 @@ private:
         double lipschitz = 1;
         std::vector<double> norms;
         for (const Known& k : known_) {
-            lipschitz *= k.lipschitz;
+            lipschitz *= is_known(k.lipschitz) ? k.lipschitz : 1;
             norms.push_back(k.grad_norm);
         }
         const double norm = joint_norm(norms);
@@ -89,8 +90,10 @@ private:
     void decide(PlanEditor& editor, const PrecisionPlan& plan) const {
         const Bound floor{kLeastBits, fmt::format("no bound above {} bits", kLeastBits)};
         const Bound global = global_bound();
-        int widest = 0;
+        int widest = levels_.raise(kLeastBits);
         for (std::size_t i = 0; i < known_.size(); ++i) {
+            if (!products_[i])
+                continue;
             const Bound bound = std::max({floor, global, layer_bound(known_[i])},
                                          [](const Bound& a, const Bound& b) { return a.bits < b.bits; });
             editor.set(i, Phase::forward, levels_.raise(bound.bits), bound.reason);
@@ -103,13 +106,14 @@ private:
     Levels levels_;
     int margin_;
     std::uint32_t warmup_rounds_;
+    std::vector<bool> products_;
     std::vector<Known> known_;
 };
 
 }  // namespace
 
-std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, std::size_t layers) {
-    return std::make_unique<NumGeomLiteral>(options, layers);
+std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, const Schema& schema) {
+    return std::make_unique<NumGeomLiteral>(options, schema);
 }
 
 }  // namespace dither

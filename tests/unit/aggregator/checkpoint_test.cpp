@@ -44,14 +44,45 @@ std::size_t files_in(const std::filesystem::path& folder) {
         std::distance(std::filesystem::directory_iterator(folder), std::filesystem::directory_iterator()));
 }
 
-/// A file of version 1 around any body.
-std::string sealed(const std::string& body) {
-    std::string bytes("DITHMDL1\x01\0\0\0", 12);
+/// A file around any body.
+std::string sealed(const std::string& body, char version = 2) {
+    std::string bytes("DITHMDL1");
+    bytes.append({version, 0, 0, 0});
     for (std::size_t byte = 0; byte < 8; ++byte)
         bytes.push_back(static_cast<char>(body.size() >> (8 * byte)));
     bytes += body;
     const Sha256 digest = sha256(std::string_view(bytes));
     return bytes.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+}
+
+/// As `file` has it.
+std::string body_of(const std::filesystem::path& file) {
+    const std::string bytes = read_text(file);
+    return bytes.substr(20, bytes.size() - 52);
+}
+
+/// The sample in version 1, which ends before version 2's empty list: a u64.
+std::string version_1_of(const std::filesystem::path& file) {
+    const std::string body = body_of(file);
+    return sealed(body.substr(0, body.size() - 8), 1);
+}
+
+std::string list_of(const std::vector<std::uint32_t>& values) {
+    std::string bytes;
+    bytes.push_back(static_cast<char>(values.size()));
+    bytes.append(7, '\0');
+    for (const std::uint32_t value : values)
+        bytes.append({static_cast<char>(value), 0, 0, 0});
+    return bytes;
+}
+
+/// fc1: weight; bn1: weight, and two tensors that are not trained.
+Schema normed_schema() {
+    LayerSpec norm{.name = "bn1", .offset = 5, .count = 3, .tensors = {}, .macs = 0};
+    norm.tensors = {{.name = "weight", .shape = {1}, .offset = 5},
+                    {.name = "mean", .shape = {1}, .offset = 6, .trained = false},
+                    {.name = "variance", .shape = {1}, .offset = 7, .trained = false}};
+    return Schema({small_schema().layers()[0], norm});
 }
 
 std::string refusal_of(const std::filesystem::path& file) {
@@ -72,17 +103,66 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, sample_checkpoint());
         CHECK(load_checkpoint(file) == sample_checkpoint());
         CHECK(files_in(folder.path()) == 1);
-        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x01\0\0\0", 12)));
+        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x02\0\0\0", 12)));
     }
 
     TEST_CASE("version 1 keeps its bytes: old checkpoints stay readable") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
-        const std::string bytes = read_text(file);
+        const std::string bytes = version_1_of(file);
         CHECK(bytes.size() == 574);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "4764ee7694e105d56cf86d9d46cf5791a364d4019585cbf65bdbc0c34411de69");
+        write_text(file, bytes);
+        CHECK(load_checkpoint(file) == sample_checkpoint());
+    }
+
+    TEST_CASE("version 2 keeps its bytes") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        Checkpoint checkpoint = sample_checkpoint();
+        checkpoint.schema = normed_schema();
+        save_checkpoint(file, checkpoint);
+        const std::string bytes = read_text(file);
+        CHECK(bytes.size() == 652);
+        CHECK(to_hex(sha256(std::string_view(bytes))) ==
+              "a1ba008f4f79ef8f764601735c297466992bebcba5bdae3420a6c37c40c996e9");
+    }
+
+    TEST_CASE("tensors that are not trained come back as such") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        Checkpoint checkpoint = sample_checkpoint();
+        checkpoint.schema = normed_schema();
+        save_checkpoint(file, checkpoint);
+        CHECK(load_checkpoint(file) == checkpoint);
+        CHECK(load_checkpoint(file).schema.layers()[1].trained_count() == 1);
+    }
+
+    TEST_CASE("untrained tensors that do not ascend, or do not exist, or stand before trained ones are refused") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        Checkpoint checkpoint = sample_checkpoint();
+        checkpoint.schema = normed_schema();
+        save_checkpoint(file, checkpoint);
+        std::string body = body_of(file);
+        const std::string list = list_of({2, 3});
+        REQUIRE(body.ends_with(list));
+        body.resize(body.size() - list.size());
+        const std::string unreadable = "model.dither has a body that cannot be read: ";
+        for (const auto& ordinals : {std::vector<std::uint32_t>{3, 2}, {3, 3}}) {
+            write_text(file, sealed(body + list_of(ordinals)));
+            CHECK(refusal_of(file).find(unreadable + "untrained tensors that do not ascend") != std::string::npos);
+        }
+        for (const auto& ordinals : {std::vector<std::uint32_t>{4}, {2, 3, 4}}) {
+            write_text(file, sealed(body + list_of(ordinals)));
+            CHECK(refusal_of(file).find(unreadable + "an untrained tensor 4") != std::string::npos);
+        }
+        write_text(file, sealed(body + list_of({1, 2})));
+        CHECK(refusal_of(file).find(unreadable + "layer bn1 has a trained tensor") != std::string::npos);
+        write_text(file, sealed(body + list_of({3})));
+        CHECK(load_checkpoint(file).schema.layers()[1].trained_count() == 2);
     }
 
     TEST_CASE("saving again replaces the old checkpoint") {
@@ -118,18 +198,21 @@ TEST_SUITE("aggregator/checkpoint") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
-        std::string bytes = read_text(file);
-        bytes[8] = 9;
-        write_text(file, bytes);
-        CHECK(refusal_of(file).find("has version 9, expected 1") != std::string::npos);
+        const std::string good = read_text(file);
+        for (const char version : {'\0', '\x03', '\x09'}) {
+            std::string bytes = good;
+            bytes[8] = version;
+            write_text(file, bytes);
+            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 2", int{version})) !=
+                  std::string::npos);
+        }
     }
 
     TEST_CASE("a body that its own hash vouches for is still refused by name where it is no checkpoint") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
-        const std::string bytes = read_text(file);
-        const std::string body = bytes.substr(20, bytes.size() - 52);
+        const std::string body = body_of(file);
         write_text(file, sealed(body + "x"));
         CHECK(refusal_of(file).find("model.dither has a body that goes on after its last field") != std::string::npos);
         for (std::size_t kept = 0; kept < body.size(); kept += 7) {

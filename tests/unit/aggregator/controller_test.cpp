@@ -183,6 +183,24 @@ TEST_SUITE("aggregator/controller") {
         CHECK(narrow.downlink_steps(std::array<float, 8>{})[0] > 0);
     }
 
+    TEST_CASE("a layer without products crosses the wire in 16 bits, whatever the job says") {
+        std::vector<LayerSpec> layers(small_schema().layers().begin(), small_schema().layers().end());
+        layers[1].macs = 0;
+        const Schema schema(std::move(layers));
+        for (const int bits : {0, 4}) {
+            Controller controller(grid_job(bits, bits), schema);
+            controller.start(kModel);
+            controller.learn(1, 1.0, std::array{moved(0.7F, 0.1F), moved(32.767F, 8)});
+            CHECK(controller.uplink_steps()[1] == doctest::Approx(0.001));
+            CHECK(controller.plan().layers[1].uplink == 16);
+            CHECK(controller.plan().layers[1].downlink == 16);
+            CHECK(controller.plan().layers[0].uplink < 16);
+            CHECK(controller.plan().layers[0].downlink < 16);
+            CHECK(controller.downlink_steps(kModel)[1] == doctest::Approx(3.0 / 32767));
+        }
+        CHECK(Controller(raw_job(), schema).plan().layers[1].downlink == kFullBits);
+    }
+
     TEST_CASE("the raw codec carries 32 bits whatever the policy says") {
         Controller controller(raw_job(), small_schema());
         controller.start(kModel);

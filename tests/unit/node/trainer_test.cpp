@@ -99,6 +99,28 @@ TEST_SUITE("node/trainer") {
         }
     }
 
+    TEST_CASE("norms speak of trained parameters, the update's size of running statistics too") {
+        Job job = small_job();
+        job.model.name = "layers";
+        job.model.layers = {{.kind = "linear", .outputs = 8}, {.kind = "batch_norm"}, {.kind = "linear"}};
+        Bench bench(job);
+        const LayerSpec& norm = bench.trainer.schema().layers()[1];
+        REQUIRE(norm.trained_count() == 16);
+        REQUIRE(norm.count == 32);
+        std::fill_n(bench.model.begin() + static_cast<std::ptrdiff_t>(norm.offset + 16), 16, 100.0F);  // far off
+        const LayerStatistics layer = bench.train(0, first(100)).layers[1];
+        const auto change = bench.trainer.schema().slice(std::span<const float>(bench.update), 1);
+        const auto before = bench.trainer.schema().slice(std::span<const float>(bench.model), 1);
+        double squares = 0;
+        for (std::size_t i = 0; i < 16; ++i)
+            squares += std::pow(static_cast<double>(before[i]) + static_cast<double>(change[i]), 2);
+        CHECK(layer.theta_norm == doctest::Approx(std::sqrt(squares)).epsilon(1e-4));
+        CHECK(layer.grad_norm > 0);
+        CHECK(layer.update_range == max_magnitude(change));
+        CHECK(layer.update_range > 10 * max_magnitude(change.first(16)));
+        CHECK(layer.update_rms == doctest::Approx(std::sqrt(squared_norm(change) / 32)));
+    }
+
     TEST_CASE("asking for the curvature adds it and does not change the update") {
         Bench plain(small_job());
         plain.train(4, first(100));

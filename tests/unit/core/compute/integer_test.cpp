@@ -98,12 +98,12 @@ void solve(Case& c, std::int64_t in, std::int64_t out) {
 Case run(IntegerProduct& product, Case c) {
     std::ranges::fill(c.y, -1);
     std::ranges::fill(c.dx, -1);
-    std::ranges::fill(c.dw, 0);
+    std::ranges::fill(c.dw, -1);
     product.pack_forward(c.w);
     product.pack_backward(c.w);
     product.forward(c.items, c.x, c.zero_points, c.y);
     product.backward_input(c.items, c.dy, c.dx);
-    product.add_weight_gradient(c.items, c.x, c.zero_points, c.dy, c.shifts, c.dw);
+    product.weight_gradient(c.items, c.x, c.zero_points, c.dy, c.shifts, c.dw, false);
     return c;
 }
 
@@ -257,7 +257,7 @@ TEST_SUITE("core/compute/integer") {
             const auto product = make_integer_convolution(g, 1);
             const Case once = run(*product, c);
             std::vector<std::int32_t> twice = once.dw;
-            product->add_weight_gradient(1, c.x, c.zero_points, c.dy, {}, twice);
+            product->weight_gradient(1, c.x, c.zero_points, c.dy, {}, twice, true);
             for (std::size_t i = 0; i < twice.size(); ++i)
                 CHECK(twice[i] == 2 * once.dw[i]);
         }
@@ -282,9 +282,9 @@ TEST_SUITE("core/compute/integer") {
         zero_points[1] = 0;
         CHECK_THROWS_AS(product->pack_forward(std::span(w).first(7)), PreconditionError);
         std::vector<std::uint8_t> shifts{0, 9};
-        CHECK_THROWS_AS(product->add_weight_gradient(2, x, zero_points, dy, shifts, dw), PreconditionError);
+        CHECK_THROWS_AS(product->weight_gradient(2, x, zero_points, dy, shifts, dw, true), PreconditionError);
         shifts.pop_back();
-        CHECK_THROWS_AS(product->add_weight_gradient(2, x, zero_points, dy, shifts, dw), PreconditionError);
+        CHECK_THROWS_AS(product->weight_gradient(2, x, zero_points, dy, shifts, dw, true), PreconditionError);
     }
 
     TEST_CASE("plans whose sums could leave 32 bits, or that no kernel runs, are refused") {

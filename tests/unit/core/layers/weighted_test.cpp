@@ -257,7 +257,9 @@ TEST_SUITE("core/layers/weighted") {
         per_tensor.gradients.granularity = Granularity::per_tensor;
         QuantizeOptions per_sample;
         per_sample.activations.granularity = Granularity::per_sample;
-        for (QuantizeOptions options : {QuantizeOptions{}, per_tensor, per_sample})
+        QuantizeOptions per_sample_symmetric = per_sample;
+        per_sample_symmetric.activations.symmetry = Symmetry::symmetric;
+        for (QuantizeOptions options : {QuantizeOptions{}, per_tensor, per_sample, per_sample_symmetric})
             for (const bool linear : {false, true})
                 for (const auto& [forward, backward] :
                      {std::pair{8, 8}, {8, 4}, {4, 8}, {4, 4}, {3, 2}, {32, 8}, {8, 32}, {8, 12}}) {
@@ -281,6 +283,40 @@ TEST_SUITE("core/layers/weighted") {
                         CHECK(farthest(simulated.gradients.values(), integer.gradients.values()) < 2e-6);
                     }
                 }
+    }
+
+    TEST_CASE("a batch of any size sums exactly, with the largest codes and the widest spread of scales") {
+        constexpr std::int64_t kLargeBatch = 600;  // 259 items could fill 32 bits
+        const PrecisionPlan plan = plan_of(8, 8);
+        const Pass pass{.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true};
+        Tensor x({kLargeBatch, 2});
+        Tensor dy({kLargeBatch, 2});
+        std::ranges::fill(x.values(), 1.0F);
+        std::ranges::fill(dy.values(), 1.0F);
+        dy.item(0)[0] = dy.item(0)[1] = 1.0F / 300;
+        std::vector<std::vector<float>> gradients;
+        for (const Execution execution : {Execution::simulated, Execution::integer}) {
+            const auto layer = make_linear(2, 2, true, {.execution = execution}, backend(), kLargeBatch);
+            Tensor parameters = random_tensor({6}, 1);
+            Tensor gradient({6});
+            layer->attach(0, parameters.values(), gradient.values());
+            layer->forward(x.share(), pass);
+            layer->backward(dy.share(), pass, true);
+            gradients.emplace_back(gradient.values().begin(), gradient.values().end());
+        }
+        CHECK(gradients[0][0] == doctest::Approx(599).epsilon(0.01));
+        CHECK(farthest(gradients[1], gradients[0]) < 1e-5);
+    }
+
+    TEST_CASE("a layer whose sums could leave 32 bits is simulated") {
+        const PrecisionPlan plan = plan_of(8, 8);
+        const Pass pass{.plan = &plan, .training = true};
+        const auto layer = make_linear(70'000, 2, true, {}, backend(), 1);
+        Tensor parameters = random_tensor({140'002}, 1);
+        Tensor gradient({140'002});
+        layer->attach(0, parameters.values(), gradient.values());
+        const Tensor y = layer->forward(random_tensor({1, 70'000}, 2), pass);
+        CHECK(layer->backward(y.share(), pass, true).count() == 70'000);
     }
 
     TEST_CASE("a pool and a ReLU that the layer took over change no value, in fp32 and on integers") {

@@ -1,6 +1,6 @@
 #include "core/compute/eigen_backend.hpp"
 #include "core/config.hpp"
-#include "tests/golden/cnn2_step.hpp"
+#include "tests/golden/golden_step.hpp"
 
 #include <doctest/doctest.h>
 

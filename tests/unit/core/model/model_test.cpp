@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <new>
 #include <numeric>
 
 // Counts every allocation of this program, Eigen's included, by standing in for the C library's allocator. Sanitizers
@@ -24,11 +25,28 @@ std::size_t allocations = 0;
 
 extern "C" {
 void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t count, std::size_t size);
+void* __libc_realloc(void* memory, std::size_t size);
 void* __libc_memalign(std::size_t alignment, std::size_t size);
 
 void* malloc(std::size_t size) {
     ++allocations;
     return __libc_malloc(size);
+}
+
+void* calloc(std::size_t count, std::size_t size) {
+    ++allocations;
+    return __libc_calloc(count, size);
+}
+
+void* realloc(void* memory, std::size_t size) {
+    ++allocations;
+    return __libc_realloc(memory, size);
+}
+
+void* memalign(std::size_t alignment, std::size_t size) {
+    ++allocations;
+    return __libc_memalign(alignment, size);
 }
 
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
@@ -62,9 +80,9 @@ const Backend& backend() {
 }
 
 std::unique_ptr<Model> model_of(const std::string& name, const Shape& sample, std::int64_t max_batch,
-                                std::vector<std::int64_t> hidden = {128}) {
+                                std::vector<std::int64_t> hidden = {128}, const Backend& with = backend()) {
     const ModelOptions options{.name = name, .hidden = std::move(hidden)};
-    auto model = make_model(options, {}, {.sample = sample, .outputs = 10, .max_batch = max_batch}, backend());
+    auto model = make_model(options, {}, {.sample = sample, .outputs = 10, .max_batch = max_batch}, with);
     model->initialize(1);
     return model;
 }
@@ -78,8 +96,8 @@ Targets cyclic_labels(std::int64_t batch) {
 
 /// One model, one batch of random samples, and plain gradient descent on them.
 struct Session {
-    Session(const std::string& name, const Shape& sample, std::int64_t batch)
-        : model(model_of(name, sample, batch)), x(random_tensor(sample.with_batch(batch), 1)) {
+    Session(const std::string& name, const Shape& sample, std::int64_t batch, const Backend& with = backend())
+        : model(model_of(name, sample, batch, {128}, with)), x(random_tensor(sample.with_batch(batch), 1)) {
         targets = cyclic_labels(batch);
     }
 
@@ -209,28 +227,54 @@ TEST_SUITE("core/model/model") {
         }
     }
 
-    TEST_CASE("a training step of cnn2 allocates nothing after the first one") {
+    TEST_CASE("allocations are counted, aligned ones and an arena's too") {
         if (!kCountsAllocations) {
             MESSAGE("skipped: the allocator cannot be counted here");
             return;
         }
-        for (const auto& [forward, backward] : {std::pair{32, 32}, {8, 8}, {8, 4}, {32, 8}}) {
-            CAPTURE(forward);
-            CAPTURE(backward);
+        const auto counts = [](const auto& allocate) {
             const std::size_t before = allocations;
-            Session s("cnn2", {1, 28, 28, 1}, 32);
-            CHECK(allocations > before);  // the counter counts
-            PrecisionPlan plan = PrecisionPlan::uniform(4, forward);
-            for (LayerBits& layer : plan.layers)
-                layer.backward = backward;
-            Pass pass{.plan = &plan, .training = true, .measure = true};
-            s.step(pass, 0.01F);
-            const std::size_t after_first = allocations;
-            s.step(pass, 0.01F);
-            s.step(pass, 0.01F);
-            const std::size_t after_third = allocations;
-            CHECK(after_third == after_first);
+            allocate();
+            return allocations > before;
+        };
+        CHECK(counts([] { ::operator delete(::operator new(100)); }));
+        CHECK(counts([] { ::operator delete (::operator new (100, std::align_val_t{64}), std::align_val_t{64}); }));
+        CHECK(counts([] { Tensor({2, 3}).data()[0] = 1; }));
+        CHECK(counts([] {
+            Arena arena;
+            arena.give(arena.take(100), 100);
+        }));
+    }
+
+    TEST_CASE("a training step allocates nothing after the first one") {
+        if (!kCountsAllocations) {
+            MESSAGE("skipped: the allocator cannot be counted here");
+            return;
         }
+        const auto eigen = make_backend({.backend = "eigen"});
+        struct Case {
+            const char* model;
+            Shape sample;
+            std::int64_t batch;
+        };
+        for (const Case& c : {Case{"cnn2", {1, 28, 28, 1}, 32}, Case{"cnn4", {1, 28, 28, 1}, 8},
+                              Case{"resnet8", {1, 32, 32, 3}, 8}, Case{"mobilenet", {1, 32, 32, 3}, 8}})
+            for (const auto& [forward, backward] : {std::pair{32, 32}, {8, 8}, {8, 4}, {32, 8}}) {
+                CAPTURE(c.model);
+                CAPTURE(forward);
+                CAPTURE(backward);
+                Session s(c.model, c.sample, c.batch, *eigen);
+                PrecisionPlan plan = PrecisionPlan::uniform(s.model->schema().layer_count(), forward);
+                for (LayerBits& layer : plan.layers)
+                    layer.backward = backward;
+                Pass pass{.plan = &plan, .training = true, .measure = true};
+                s.step(pass, 0.01F);
+                const std::size_t after_first = allocations;
+                s.step(pass, 0.01F);
+                s.step(pass, 0.01F);
+                const std::size_t after_third = allocations;
+                CHECK(after_third == after_first);
+            }
     }
 
     TEST_CASE("a short batch gives each sample the output that it has in a full one") {

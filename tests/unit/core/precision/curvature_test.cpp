@@ -2,6 +2,7 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/layers/norm.hpp"
 #include "core/layers/weighted.hpp"
 
 #include <doctest/doctest.h>
@@ -239,6 +240,34 @@ TEST_SUITE("core/precision/curvature") {
         Stream stream(kKey);
         const double kernel = spectral_norm(std::span(parameters).subspan(8), 36, 8);
         CHECK(operator_norm(layer, parameters, stream) == doctest::Approx(3 * kernel).epsilon(1e-3));
+    }
+
+    TEST_CASE("a norm has a curvature, of its trained parameters alone, and no Lipschitz constant") {
+        const auto backend = make_backend({});
+        std::vector<std::unique_ptr<Layer>> layers;
+        layers.push_back(make_linear(kInputs, kInputs, true, {}, *backend, kSamples));
+        layers.push_back(make_batch_norm({1, kInputs}));
+        layers.push_back(make_linear(kInputs, kOutputs, true, {}, *backend, kSamples));
+        Model model(std::move(layers), {.sample = {1, kInputs}, .outputs = kOutputs, .max_batch = kSamples});
+        model.initialize(2);
+        const auto loss = make_loss("mse");
+        const Batch batch = random_batch();
+        std::vector<LayerStatistics> statistics(3);
+        CurvatureProbe probe;
+        probe.measure(model, *loss, batch, Probe::curvature_norm, kKey, statistics);
+        CHECK(statistics[0].lipschitz > 0);
+        CHECK(statistics[1].lipschitz == kNotMeasured);
+        CHECK(statistics[2].lipschitz > 0);
+
+        const std::size_t trained = model.schema().layers()[1].trained_count();
+        REQUIRE(trained == 2 * kInputs);
+        std::vector<float> v(trained);
+        Stream(kKey.with(Purpose::curvature_probe, 1)).fill_rademacher(v);
+        std::vector<float> product(trained);
+        probe.hessian_product(model, *loss, batch, 1, v, product);
+        const double stretch = to_eigen(product).norm() / to_eigen(v).norm();
+        CHECK(stretch > 0);
+        CHECK(statistics[1].curvature == doctest::Approx(stretch).epsilon(1e-4));
     }
 
     TEST_CASE("a weight of zeros has norm 0") {

@@ -24,8 +24,9 @@ Schema layers(std::size_t count) {
 /// A policy, its plan and the rounds that it has seen.
 class Run {
 public:
-    Run(const PrecisionOptions& options, std::size_t count)
-        : policy_(make_policy(options, layers(count))), plan_(policy_->initial()) {}
+    Run(const PrecisionOptions& options, std::size_t count) : Run(options, layers(count)) {}
+    Run(const PrecisionOptions& options, const Schema& schema)
+        : policy_(make_policy(options, schema)), plan_(policy_->initial()) {}
 
     std::vector<PlanChange> see(const std::vector<LayerStatistics>& statistics) {
         return policy_->update({.round = ++round_, .train_loss = 1, .layers = statistics}, plan_);
@@ -304,6 +305,32 @@ TEST_SUITE("core/precision/policy") {
         CHECK(changes[0].reason == "L_T/|g| = 3.2e+03/5 -> 10 bits");
         run.see({literal(0.1F, 1, 0), literal(0.1F, 1, 0)});
         CHECK(run.bits(0).forward == 32);
+    }
+
+    TEST_CASE("a layer without products, such as a norm, keeps its bits and raises nobody else's") {
+        const Schema schema = schema_of({{.count = 1, .macs = 1}, {.count = 1, .macs = 0}});
+        PrecisionOptions options = kNumGeom;
+        options.levels = kFine;
+        Run numgeom(options, schema);
+        numgeom.see({forward_ratio(1), forward_ratio(1e5)});
+        CHECK(numgeom.bits(0).forward < 8);
+        for (const Phase phase : {Phase::forward, Phase::backward, Phase::optimizer})
+            CHECK(numgeom.bits(1)[phase] == 8);
+        options.policy = "numgeom_literal";
+        Run published(options, schema);
+        published.see({literal(0.1F, 1, 3, 1), literal(1e5F, 1, 4, kNotMeasured)});
+        CHECK(published.bits(0) == LayerBits{.forward = 4, .backward = 4, .optimizer = 4});
+        CHECK(published.bits(1) == LayerBits{.forward = 32, .backward = 32, .optimizer = 4});
+    }
+
+    TEST_CASE("a layer without a Lipschitz constant counts as 1 in the published rule's product") {
+        PrecisionOptions options = kLiteral;
+        options.levels = kFine;
+        Run run(options, 2);
+        const auto changes = run.see({literal(0.1F, 1, 3, 3200), literal(0.1F, 1, 4, kNotMeasured)});
+        REQUIRE_FALSE(changes.empty());
+        CHECK(changes[0].reason == "L_T/|g| = 3.2e+03/5 -> 10 bits");
+        CHECK(run.bits(1).forward == 10);
     }
 
     TEST_CASE("a resumed policy decides as the interrupted one would have") {
