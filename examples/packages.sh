@@ -11,9 +11,9 @@ packages=(
     dataset-fashion-mnist gnuplot-nox jq
 )
 
-# The faster convolutions on AVX-512; Dither builds without it.
+# The faster convolutions on AVX-512, and an older processor for a test; Dither builds and tests without them.
 if [ "$(dpkg --print-architecture)" = amd64 ]; then
-    packages+=(libdnnl-dev)
+    packages+=(libdnnl-dev qemu-user)
 fi
 
 missing=()

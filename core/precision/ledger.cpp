@@ -26,7 +26,7 @@ BitOps count_bit_ops(const Schema& schema, const PrecisionPlan& plan, std::uint6
         const LayerBits& bits = plan.layers[i];
         const double forward = 2 * layer.macs * static_cast<double>(samples);
         const double backward = 2 * forward;
-        const double update = 2 * static_cast<double>(layer.count) * static_cast<double>(steps);
+        const double update = 2 * static_cast<double>(layer.trained_count()) * static_cast<double>(steps);
         total.training += bits.forward * forward + bits.backward * backward;
         total.optimizer += bits.optimizer * update;
         total.training_fp32 += kFullBits * (forward + backward);
