@@ -1,6 +1,7 @@
 #include "core/compute/eigen_backend.hpp"
 
 #include "core/compute/detail/eigen_products.hpp"
+#include "core/detail/processor.hpp"
 #include "core/error.hpp"
 
 namespace dither {
@@ -15,14 +16,9 @@ extern const Kernels kAvx512Kernels;
 std::vector<const Kernels*> usable_kernels() {
     std::vector<const Kernels*> usable{&kBaselineKernels};
 #ifdef DITHER_X86_KERNELS
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl");
-    if (avx2)
+    if (has_avx2())
         usable.push_back(&kAvx2Kernels);
-    if (avx512)
+    if (has_avx512())
         usable.push_back(&kAvx512Kernels);
 #endif
     return usable;

@@ -2,6 +2,7 @@
 
 #include "core/compute/backend.hpp"
 #include "core/compute/detail/integer_products.hpp"
+#include "core/detail/processor.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
@@ -67,16 +68,11 @@ using detail::IntegerKernels;
 std::vector<const IntegerKernels*> usable_integer_kernels() {
     std::vector<const IntegerKernels*> usable{&detail::kIntegerBaseline};
 #ifdef DITHER_X86_KERNELS
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                      __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl");
-    if (avx2)
+    if (detail::has_avx2())
         usable.push_back(&detail::kIntegerAvx2);
-    if (avx512)
+    if (detail::has_avx512())
         usable.push_back(&detail::kIntegerAvx512);
-    if (avx512 && __builtin_cpu_supports("avx512vnni"))
+    if (detail::has_avx512_vnni())
         usable.push_back(&detail::kIntegerAvx512Vnni);
 #endif
     return usable;
