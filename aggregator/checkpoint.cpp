@@ -118,7 +118,7 @@ void serialize(Archive& archive, RunTotals& totals) {
 namespace {
 
 constexpr std::string_view kMagic = "DITHMDL1";
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
@@ -153,7 +153,7 @@ Schema with_untrained(const Schema& schema, std::span<const std::uint32_t> ordin
 }
 
 /// `Body` is Checkpoint, const when written. `version` is the file's. Version 1 says nothing of untrained tensors:
-/// there were none.
+/// there were none. Nor do versions 1 and 2 say of an averaged model.
 template <typename Archive, typename Body>
 void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
     require(version >= 1 && version <= kVersion, "version {} of a checkpoint's body, expected 1 .. {}", version,
@@ -166,6 +166,8 @@ void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
         if constexpr (Archive::is_loading::value)
             c.schema = with_untrained(c.schema, untrained);
     }
+    if (version >= 3)
+        archive(c.averaged, c.averaged_rounds, c.totals.swa_accuracy, c.totals.swa_loss);
 }
 
 template <typename Integer>
@@ -247,9 +249,15 @@ void check(const Checkpoint& checkpoint) {
     if (checkpoint.model.size() != schema.parameters())
         throw FormatError(fmt::format("holds {} parameters, expected {} by its schema", checkpoint.model.size(),
                                       schema.parameters()));
+    if (!checkpoint.averaged.empty() && checkpoint.averaged.size() != schema.parameters())
+        throw FormatError(fmt::format("holds {} averaged parameters, expected {} by its schema",
+                                      checkpoint.averaged.size(), schema.parameters()));
+    if (checkpoint.averaged.empty() != (checkpoint.averaged_rounds == 0))
+        throw FormatError(fmt::format("holds {} averaged parameters of {} rounds", checkpoint.averaged.size(),
+                                      checkpoint.averaged_rounds));
     check(checkpoint.plan, schema);
     check(checkpoint.evaluated_plan, schema);
-    if (!all_finite(checkpoint.model))
+    if (!all_finite(checkpoint.model) || !all_finite(checkpoint.averaged))
         throw FormatError("holds a parameter that is not finite");
 }
 

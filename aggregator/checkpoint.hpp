@@ -26,6 +26,8 @@ struct Checkpoint {
     RunTotals totals;
     std::uint32_t abandoned_in_a_row = 0;  ///< rounds up to `round` that could not commit
     std::string log_line;  ///< of `round` in rounds.jsonl, which is written after the checkpoint; empty in round 0
+    std::vector<float> averaged;        ///< the mean of the models since train.swa_start; empty where there is none
+    std::uint32_t averaged_rounds = 0;  ///< how many models that is
 
     bool operator==(const Checkpoint&) const = default;
 };

@@ -158,8 +158,38 @@ Controller::Controller(const Job& job, const Schema& schema)
       uplink_steps_(schema.layer_count(), uplink_grid_ ? kFirstStep : 1.0F),
       floors_(schema.layer_count()),
       seed_(job.job.seed) {
-    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+        const QuantizeOptions quantize = options_for(job.quantize, schema.layers()[layer].name);
+        const bool products = schema.layers()[layer].macs > 0;
+        fixed_.push_back({.weights = products ? quantize.weights.bits : 0,
+                          .activations = products ? quantize.activations.bits : 0,
+                          .gradients = products ? quantize.gradients.bits : 0,
+                          .optimizer = quantize.optimizer_bits});
         plan_.layers[layer].downlink = downlink_bits(layer);
+    }
+    std::vector<PlanChange> none;
+    fix(none);
+}
+
+/// The forward phase has the width of its wider operand.
+int Controller::Fixed::bits(Phase phase, int planned) const {
+    const auto or_planned = [planned](int bits) { return bits == 0 ? planned : bits; };
+    if (planned == kFullBits)
+        return planned;
+    if (phase == Phase::forward)
+        return std::max(or_planned(weights), or_planned(activations));
+    return or_planned(phase == Phase::backward ? gradients : optimizer);
+}
+
+void Controller::fix(std::vector<PlanChange>& changes) {
+    const auto fixed = [&](std::size_t layer, Phase phase, int bits) { return fixed_[layer].bits(phase, bits); };
+    std::erase_if(changes, [&](const PlanChange& c) {
+        return std::ranges::find(kLocalPhases, c.phase) != kLocalPhases.end() &&
+               fixed(c.layer, c.phase, c.from) == fixed(c.layer, c.phase, c.to);
+    });
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
+        for (const Phase phase : kLocalPhases)
+            plan_.layers[layer][phase] = fixed(layer, phase, plan_.layers[layer][phase]);
 }
 
 /// Whether the layer takes the widest codes, whatever the job says.
@@ -230,6 +260,7 @@ std::vector<PlanChange> Controller::learn(std::uint32_t round, double train_loss
     if (std::any_of(statistics.begin(), statistics.end(), measured))
         measured_in_ = round;
     auto changes = policy_->update({.round = round, .train_loss = train_loss, .layers = statistics}, plan_);
+    fix(changes);
     hold(changes);
     for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
         choose_uplink(layer, statistics[layer].update_range, statistics[layer].update_rms);

@@ -68,6 +68,18 @@ private:
     /// The least bits of one layer's local phases, 0 for none.
     using Floor = std::array<int, 3>;
 
+    /// The bits that the job fixes for one layer's local phases, whatever the policy says.
+    struct Fixed {
+        int weights = 0;  ///< 0: the plan's
+        int activations = 0;
+        int gradients = 0;
+        int optimizer = 0;
+
+        int bits(Phase phase, int planned) const;
+    };
+
+    /// Puts what the job fixes into the plan, wherever it is below 32 bits, and drops what it undoes from `changes`.
+    void fix(std::vector<PlanChange>& changes);
     /// Raises what the policy decided to the floors, or forgets them if they have held long enough.
     void hold(std::vector<PlanChange>& changes);
     bool measurement_is_due(std::uint32_t round) const;
@@ -87,6 +99,7 @@ private:
     PrecisionPlan plan_;
     std::vector<float> uplink_steps_;
     std::vector<Floor> floors_;
+    std::vector<Fixed> fixed_;
     std::uint32_t alarm_round_ = 0;  ///< of the last alarm
     std::uint32_t calm_rounds_ = 0;  ///< committed since
     std::uint32_t measured_in_ = 0;  ///< the last round that brought a curvature; 0 = none

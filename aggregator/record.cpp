@@ -32,6 +32,12 @@ Json number(const std::optional<double>& value) {
     return value ? number(*value) : Json(nullptr);
 }
 
+/// A key that only some jobs have.
+void put_if(Json& object, const char* key, const std::optional<double>& value) {
+    if (value)
+        object[key] = number(*value);
+}
+
 /// A float with its own shortest digits: 0.1F is 0.1, not 0.10000000149011612.
 Json number(float value) {
     std::array<char, 32> digits{};
@@ -89,6 +95,10 @@ void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t d
     bit_ops += record.bit_ops;
     if (record.test_loss)
         final_loss = record.test_loss;
+    if (record.swa_loss)
+        swa_loss = record.swa_loss;
+    if (record.swa_accuracy)
+        swa_accuracy = record.swa_accuracy;
     if (record.test_accuracy) {
         final_accuracy = record.test_accuracy;
         best_accuracy = std::max(best_accuracy.value_or(0), *record.test_accuracy);
@@ -113,6 +123,8 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     line["train_loss"] = number(record.train_loss);
     line["test_loss"] = number(record.test_loss);
     line["test_accuracy"] = number(record.test_accuracy);
+    put_if(line, "swa_loss", record.swa_loss);
+    put_if(line, "swa_accuracy", record.swa_accuracy);
     line["grad_norm"] = number(record.grad_norm);
     line["participants"] = record.participants;
     line["dropped"] = record.dropped;
@@ -136,6 +148,8 @@ std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha25
     summary["final_accuracy"] = number(totals.final_accuracy);
     summary["final_loss"] = number(totals.final_loss);
     summary["best_accuracy"] = number(totals.best_accuracy);
+    put_if(summary, "swa_accuracy", totals.swa_accuracy);
+    put_if(summary, "swa_loss", totals.swa_loss);
     summary["rounds"] = totals.rounds;
     summary["samples"] = totals.samples;
     summary["samples_per_s"] = number(ratio(static_cast<double>(totals.samples), totals.seconds));

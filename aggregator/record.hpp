@@ -23,6 +23,8 @@ struct RoundRecord {
     std::optional<double> train_loss;     ///< mean over the participants by weight; absent without any
     std::optional<double> test_loss;      ///< absent in rounds that are not evaluated
     std::optional<double> test_accuracy;  ///< absent for regression, too
+    std::optional<double> swa_loss;       ///< of the averaged model; absent where there is none, and as test_loss
+    std::optional<double> swa_accuracy;   ///< likewise
     std::optional<double> grad_norm;      ///< over all layers; absent without any participant
     std::uint32_t participants = 0;       ///< updates accepted
     std::uint32_t dropped = 0;            ///< clients that were lost or came too late
@@ -51,6 +53,8 @@ struct RunTotals {
     std::optional<double> final_accuracy;
     std::optional<double> final_loss;
     std::optional<double> best_accuracy;
+    std::optional<double> swa_accuracy;  ///< of the averaged model, its last evaluation
+    std::optional<double> swa_loss;
 
     void add(const RoundRecord& record, std::uint64_t coordinates_up, std::uint64_t coordinates_down);
     /// fp32 bytes of the same coordinates over the bytes that crossed; 0 before anything did.

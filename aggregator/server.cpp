@@ -72,6 +72,11 @@ private:
     std::string advance_model(RoundRecord& record);
     /// Why the model cannot be evaluated; empty if it was, or if that was not due.
     std::string evaluate_if_due(RoundRecord& record);
+    bool evaluation_is_due(const RoundRecord& record) const;
+    Score evaluate_model(const RoundRecord& record);
+    /// SWA: a committed model enters the average, which is evaluated if that is due. The model is as it was afterwards.
+    void average_models(RoundRecord& record);
+    void evaluate_average(RoundRecord& record);
     void count_work(RoundRecord& record, const RoundOutcome& outcome) const;
     void conclude(RoundRecord& record, const RoundOutcome& outcome);
     /// The controller's answer to a round that could not be used; false if nothing is left to try.
@@ -180,6 +185,7 @@ void Server::finish(RoundOutcome outcome) {
             outcome.reason = std::move(problem);
         }
     }
+    average_models(record);
     conclude(record, outcome);
     const bool can_go_on = record.committed || react_to_abandoned(record, outcome);
     const auto now = setup_.now();
@@ -238,13 +244,46 @@ std::string Server::advance_model(RoundRecord& record) {
     return "the averaged model diverged: " + problem;
 }
 
-std::string Server::evaluate_if_due(RoundRecord& record) {
+bool Server::evaluation_is_due(const RoundRecord& record) const {
     const bool due = record.round % job_.job.evaluate_every == 0 || record.round == job_.job.rounds;
-    if (!due || setup_.test.size() == 0)
+    return due && setup_.test.size() > 0;
+}
+
+Score Server::evaluate_model(const RoundRecord& record) {
+    return evaluate(*model_, *loss_, setup_.test, &record.plan,
+                    {.seed = job_.job.seed, .purpose = Purpose::evaluation, .round = record.round});
+}
+
+void Server::average_models(RoundRecord& record) {
+    const std::uint32_t start = job_.train.swa_start;
+    if (start == 0 || record.round < start)
+        return;
+    if (record.committed)
+        state_.average.add(std::as_const(*model_).parameters());
+    if (state_.average.rounds() > 0 && evaluation_is_due(record))
+        evaluate_average(record);
+}
+
+void Server::evaluate_average(RoundRecord& record) {
+    const std::span<float> parameters = model_->parameters();
+    std::ranges::copy(parameters, next_.begin());
+    std::ranges::copy(state_.average.model(), parameters.begin());
+    try {
+        const Score score = evaluate_model(record);
+        record.swa_loss = score.mean_loss();
+        if (setup_.test.classes() > 0)
+            record.swa_accuracy = score.accuracy();
+    } catch (const TrainingError& e) {
+        record.reason.push_back(fmt::format("the average of the models cannot be evaluated: {}", e.what()));
+    }
+    std::ranges::copy(next_, parameters.begin());
+}
+
+std::string Server::evaluate_if_due(RoundRecord& record) {
+    if (!evaluation_is_due(record))
         return {};
     try {
-        const Score score = evaluate(*model_, *loss_, setup_.test, &record.plan,
-                                     {.seed = job_.job.seed, .purpose = Purpose::evaluation, .round = record.round});
+        const Score score = evaluate_model(record);
         record.test_loss = score.mean_loss();
         if (setup_.test.classes() > 0)
             record.test_accuracy = score.accuracy();

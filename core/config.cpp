@@ -4,12 +4,15 @@
 #include "core/data/dataset.hpp"
 #include "core/data/partition.hpp"
 #include "core/detail/options.hpp"
+#include "core/detail/quantize_options.hpp"
 #include "core/error.hpp"
 #include "core/model/detail/described.hpp"
 #include "core/model/loss.hpp"
 #include "core/model/model.hpp"
 #include "core/noise/noise.hpp"
+#include "core/optim/loss_scale.hpp"
 #include "core/optim/optimizer.hpp"
+#include "core/optim/schedule.hpp"
 #include "core/precision/policy.hpp"
 
 #include <algorithm>
@@ -33,50 +36,6 @@ constexpr detail::Interval kShare{0, 1, true};                      // (0, 1]
 constexpr detail::Interval kDecay{0, 1, false, true};               // [0, 1)
 constexpr detail::Interval kFraction{0, 1, true, true};             // (0, 1)
 constexpr std::int64_t kClientLimit = (std::int64_t{1} << 32) - 2;  // 2^32 - 1 stands for the server in StreamKey
-
-/// `choices` are in the order of the enumeration.
-template <typename Enum>
-void declare_enum(OptionList& list, std::string key, Enum& member, const std::vector<Choice>& choices,
-                  std::string meaning) {
-    list.choice(
-        std::move(key), [&member, choices] { return choices[static_cast<std::size_t>(member)].name; },
-        [&member, choices](std::string_view name) {
-            member = static_cast<Enum>(std::ranges::find(choices, name, &Choice::name) - choices.begin());
-        },
-        choices, std::move(meaning));
-}
-
-void declare_quantizer(OptionList& list, const std::string& table, QuantizerOptions& options,
-                       const std::vector<Choice>& schemes) {
-    list.choice(
-        table + ".scheme", [&options] { return scheme_name(options); },
-        [&options](std::string_view name) { set_scheme(options, name); }, schemes,
-        "which values share a scale, and whether codes are symmetric about zero");
-    declare_enum(list, table + ".observer", options.observer, observer_choices(), "how the clip range is found");
-    declare_enum(list, table + ".rounding", options.rounding, rounding_choices(), "how values are rounded to codes");
-}
-
-/// One option for the three quantizers.
-template <typename Format>
-void declare_format(OptionList& list, std::string key, QuantizeOptions& quantize, Format QuantizerOptions::*member,
-                    const std::vector<Choice>& choices, std::string meaning) {
-    list.choice(
-        std::move(key),
-        [&quantize, member, choices] { return choices[static_cast<std::size_t>(quantize.weights.*member)].name; },
-        [&quantize, member, choices](std::string_view name) {
-            const auto format = static_cast<Format>(std::ranges::find(choices, name, &Choice::name) - choices.begin());
-            for (QuantizerOptions* options : {&quantize.weights, &quantize.activations, &quantize.gradients})
-                options->*member = format;
-        },
-        choices, std::move(meaning));
-}
-
-/// Weights have no samples that could each have a scale.
-std::vector<Choice> weight_schemes() {
-    std::vector<Choice> schemes = scheme_choices();
-    std::erase_if(schemes, [](const Choice& scheme) { return scheme.name.starts_with("per_sample"); });
-    return schemes;
-}
 
 void declare_codec(OptionList& list, const std::string& table, CodecOptions& options, const std::string& automatic) {
     list.text(table + ".kind", options.kind, "how parameters travel: a kind of codec, see transport/README.md");
@@ -102,8 +61,8 @@ void declare_job(OptionList& list, Job& job) {
     list.number("data.test_fraction", data.test_fraction, kFraction,
                 "csv: the share of rows that becomes the test set");
     list.integer("data.limit", data.limit, 0, "use only so many training samples, the first ones; 0 = all");
-    declare_enum(list, "data.augment", data.augment, augmentation_choices(),
-                 "how the images of training batches are varied at random");
+    detail::declare_enum(list, "data.augment", data.augment, augmentation_choices(),
+                         "how the images of training batches are varied at random");
 }
 
 void declare_federation(OptionList& list, FederationOptions& federation) {
@@ -131,23 +90,43 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
 void declare_training(OptionList& list, Job& job) {
     list.choice("model.name", job.model.name, model_choices(), "the network");
     list.widths("model.hidden", job.model.hidden, "mlp: widths of the hidden layers");
-    declare_enum(list, "model.norm_statistics", job.model.norm_statistics, norm_statistics_choices(),
-                 "what batch norm normalizes by, where clients' data differ");
+    detail::declare_enum(list, "model.norm_statistics", job.model.norm_statistics, norm_statistics_choices(),
+                         "what batch norm normalizes by, where clients' data differ");
     list.add(detail::layers_option("model.layers", job.model.layers));
 
     TrainOptions& train = job.train;
     list.integer("train.epochs", train.epochs, 1, "local epochs a round");
     list.integer("train.batch_size", train.batch_size, 1, 1 << 20, "samples of an optimizer step");
     list.choice("train.loss", train.loss, loss_choices(), "what training makes small");
+    list.number("train.label_smoothing", train.label_smoothing, kDecay,
+                "cross_entropy: share of the target that is spread over all classes");
+    list.number("train.clip_norm", train.clip_norm, kNotNegative, "largest norm of the whole gradient; 0: any");
+    list.flag("train.master_weights", train.master_weights,
+              "keep fp32 weights beside the codes; false: each step rounds the weights to the plan's forward bits, by "
+              "chance");
+    list.integer("train.swa_start", train.swa_start, 0,
+                 "average the models of the rounds from this one on (SWA); 0: do not");
     OptimizerOptions& optimizer = train.optimizer;
     list.choice("train.optimizer.kind", optimizer.kind, optimizer_choices(), "the local optimizer");
     list.number("train.optimizer.lr", optimizer.lr, kPositive, "learning rate");
     list.number("train.optimizer.momentum", optimizer.momentum, kDecay, "sgd: share of the velocity that is kept");
     list.flag("train.optimizer.nesterov", optimizer.nesterov, "sgd: Nesterov's momentum");
-    list.number("train.optimizer.beta1", optimizer.beta1, kDecay, "adam: decay of the first moment");
-    list.number("train.optimizer.beta2", optimizer.beta2, kDecay, "adam: decay of the second moment");
-    list.number("train.optimizer.epsilon", optimizer.epsilon, kPositive, "adam: added to the denominator");
-    list.number("train.optimizer.weight_decay", optimizer.weight_decay, kNotNegative, "times w, added to the gradient");
+    list.number("train.optimizer.beta1", optimizer.beta1, kDecay, "adam, adamw: decay of the first moment");
+    list.number("train.optimizer.beta2", optimizer.beta2, kDecay, "adam, adamw: decay of the second moment");
+    list.number("train.optimizer.epsilon", optimizer.epsilon, kPositive, "adam, adamw: added to the denominator");
+    list.number("train.optimizer.weight_decay", optimizer.weight_decay, kNotNegative,
+                "times w, added to the gradient; adamw: taken from w instead");
+
+    ScheduleOptions& schedule = train.schedule;
+    list.choice("train.schedule.kind", schedule.kind, schedule_choices(), "the learning rate over the run");
+    list.number("train.schedule.warmup_rounds", schedule.warmup_rounds, kNotNegative, "rounds of linear warm-up");
+    list.number("train.schedule.every_rounds", schedule.every_rounds, kPositive, "step: rounds between steps");
+    list.number("train.schedule.factor", schedule.factor, kShare, "step: on the rate, at each step");
+    list.number("train.schedule.floor", schedule.floor, {0, 1}, "cosine: share of the rate at the end");
+    list.choice("train.loss_scale.kind", train.loss_scale.kind, loss_scale_choices(),
+                "what the loss is multiplied by, so that small gradients do not vanish");
+    list.number("train.loss_scale.value", train.loss_scale.value, {0, 1e38, true},
+                "static: the factor; dynamic: the first one");
 }
 
 void declare_precision(OptionList& list, PrecisionOptions& precision) {
@@ -167,6 +146,20 @@ void declare_precision(OptionList& list, PrecisionOptions& precision) {
                 "numgeom: relative error of the output gradient that still trains");
 }
 
+void declare_profiled_noise(OptionList& list, NoiseOptions& noise) {
+    list.integer("noise.bits", noise.bits, 2, 8,
+                 "differential, naive, dither, drop_in: the target width whose rounding error the noise imitates");
+    list.number("noise.drop_in", noise.drop_in, {0, 1},
+                "share of the activations that get noise like the rounding error of their layer's input");
+    list.integer("noise.calibration", noise.calibration, 1, 1 << 20,
+                 "a client's training images that rounding errors are measured on, in each epoch");
+    list.number("noise.smoothing", noise.smoothing, kDecay,
+                "weight of the past in the moving average of those errors over a client's epochs");
+    list.choice("noise.ramp", noise.ramp, ramp_choices(), "how noise sets in after the warm-up");
+    list.number("noise.warmup_rounds", noise.warmup_rounds, kNotNegative, "rounds without noise");
+    list.number("noise.ramp_rounds", noise.ramp_rounds, kPositive, "rounds from no noise to all of it");
+}
+
 /// Every key of a job file, in the order of the resolved one. Add an option here and nowhere else.
 OptionList declare(Job& job) {
     OptionList list;
@@ -174,18 +167,12 @@ OptionList declare(Job& job) {
     declare_federation(list, job.federation);
     declare_training(list, job);
     declare_precision(list, job.precision);
-    declare_quantizer(list, "quantize.weights", job.quantize.weights, weight_schemes());
-    declare_quantizer(list, "quantize.activations", job.quantize.activations, scheme_choices());
-    declare_quantizer(list, "quantize.gradients", job.quantize.gradients, scheme_choices());
-    declare_enum(list, "quantize.execution", job.quantize.execution, execution_choices(),
-                 "what multiplies codes of up to 8 bits");
-    declare_format(list, "quantize.format16", job.quantize, &QuantizerOptions::format16, format16_choices(),
-                   "what 16 bits stand for");
-    declare_format(list, "quantize.format8", job.quantize, &QuantizerOptions::format8, format8_choices(),
-                   "what 8 bits stand for; other widths are integers'");
+    detail::declare_quantize(list, "quantize.", job.quantize);
+    list.add(detail::overrides_option("quantize.layers", job.quantize.layers));
     list.choice("noise.kind", job.noise.kind, noise_choices(), "added to the weights of a training step");
     list.number("noise.sigma", job.noise.sigma, kNotNegative, "gaussian: standard deviation");
     list.number("noise.xi_scaling", job.noise.xi_scaling, kNotNegative, "xi: sigma = 4/3 * 1e-4 * xi_scaling");
+    declare_profiled_noise(list, job.noise);
     declare_codec(list, "codec.uplink", job.codec.uplink, "chosen each round from the last round's updates");
     declare_codec(list, "codec.downlink", job.codec.downlink, "8");
     list.choice("compute.backend", job.compute.backend, backend_choices(), "who multiplies matrices");
@@ -207,7 +194,7 @@ struct Source {
 bool take(Option& option, const toml::node& node, const Source& source) {
     try {
         return option.assign(node);
-    } catch (const detail::LayerError& error) {
+    } catch (const detail::NodeError& error) {
         throw InputError(fmt::format("{}: {}", source.at(error.where), error.message));
     }
 }
@@ -300,6 +287,29 @@ void choose_listed_layers(Job& job, OptionList& options) {
     name.where = options.find("model.layers")->where;
 }
 
+bool is_learned_weights(const std::pair<std::string, std::string>& setting) {
+    return setting.first == "weights.observer" && setting.second.starts_with("\"lsq");
+}
+
+/// Whether some layer's weights lie on a grid that is trained.
+bool learns_weight_grid(const QuantizeOptions& quantize) {
+    return is_learned(quantize.weights.observer) ||
+           std::ranges::any_of(quantize.layers, [](const LayerOverride& layer) {
+               return std::ranges::any_of(layer.settings, is_learned_weights);
+           });
+}
+
+void check_training(const Job& job, const Combinations& combinations) {
+    const TrainOptions& train = job.train;
+    combinations.forbid(train.label_smoothing > 0 && train.loss == "mse", {"train.label_smoothing", "train.loss"},
+                        "label smoothing is for classes, and mse has none");
+    combinations.forbid(train.swa_start > job.job.rounds, {"train.swa_start", "job.rounds"},
+                        "the run ends before the averaging of models starts");
+    combinations.forbid(!train.master_weights && learns_weight_grid(job.quantize),
+                        {"train.master_weights", "quantize.weights.observer", "quantize.layers"},
+                        "a trained step size moves between two steps, and weights without fp32 masters cannot follow");
+}
+
 void check_combinations(const Job& job, const Combinations& combinations) {
     combinations.forbid((job.model.name == "layers") == job.model.layers.empty(), {"model.name", "model.layers"},
                         "the model \"layers\" is a list of layers, and no other one has any");
@@ -322,10 +332,23 @@ void check_combinations(const Job& job, const Combinations& combinations) {
     combinations.forbid(optimizer.nesterov && (optimizer.kind != "sgd" || optimizer.momentum <= 0),
                         {"train.optimizer.nesterov", "train.optimizer.kind", "train.optimizer.momentum"},
                         "nesterov needs sgd with momentum > 0");
+    check_training(job, combinations);
     const std::vector<int>& levels = job.precision.levels;
     const bool a_level = std::find(levels.begin(), levels.end(), job.precision.bits) != levels.end();
     combinations.forbid(job.precision.policy == "uniform" && !a_level, {"precision.bits", "precision.levels"},
                         "the bits of the uniform policy are none of the levels");
+    for (const auto& [key, options] : {std::pair{"quantize.weights.observer", &job.quantize.weights},
+                                       std::pair{"quantize.activations.observer", &job.quantize.activations}}) {
+        const bool fp32 =
+            job.precision.policy == "fp32" || (job.precision.policy == "uniform" && job.precision.bits == 32);
+        combinations.forbid(is_learned(options->observer) && fp32, {key, "precision.policy", "precision.bits"},
+                            "a range is learned where values are rounded, and at 32 bits none are");
+    }
+    const QuantizerOptions& activations = job.quantize.activations;
+    combinations.forbid((activations.observer == Observer::lsq_plus || activations.observer == Observer::pact) &&
+                            activations.symmetry == Symmetry::symmetric,
+                        {"quantize.activations.observer", "quantize.activations.scheme"},
+                        "an offset, or an upper clip alone, is learned for affine schemes only");
 }
 
 /// The options that pass `keep`, as TOML: a section for each first part of a key, an inline table for each second one.
@@ -362,6 +385,11 @@ std::string read_file(const std::string& path) {
     return {std::istreambuf_iterator<char>(file), {}};
 }
 
+/// Whether a round's results depend on how many there are: the cosine goes down to the last one.
+bool depends_on_length(const Job& job) {
+    return job.train.schedule.kind == "cosine";
+}
+
 }  // namespace
 
 Job load_job(const std::string& path, std::span<const std::string> overrides) {
@@ -389,8 +417,9 @@ std::string to_toml(const Job& job) {
 
 Sha256 identity(const Job& job) {
     Job copy = job;
-    return sha256(write_toml(declare(copy).all(), [](std::string_view key) {
-        return !key.starts_with("output.") && !key.starts_with("compute.") && key != "job.rounds";
+    return sha256(write_toml(declare(copy).all(), [&job](std::string_view key) {
+        return !key.starts_with("output.") && !key.starts_with("compute.") &&
+               (key != "job.rounds" || depends_on_length(job));
     }));
 }
 

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace dither {
@@ -91,11 +93,32 @@ struct OptimizerOptions {
     double weight_decay = 0;
 };
 
+/// The learning rate over the run, as a factor on optimizer.lr (core/optim/schedule.hpp). Times are rounds; fractions
+/// count the steps within one.
+struct ScheduleOptions {
+    std::string kind = "constant";  ///< one of schedule_choices()
+    double warmup_rounds = 0;       ///< the factor rises linearly from 0 to 1 over so many
+    double every_rounds = 10;       ///< step: multiplied by `factor` after each so many
+    double factor = 0.1;            ///< step
+    double floor = 0;               ///< cosine: the factor at the end of the run
+};
+
+struct LossScaleOptions {
+    std::string kind = "none";  ///< one of loss_scale_choices()
+    double value = 1024;        ///< static: the factor; dynamic: the first one
+};
+
 struct TrainOptions {
     std::uint32_t epochs = 1;  ///< local epochs a round
     std::uint32_t batch_size = 32;
     std::string loss = "cross_entropy";  ///< one of loss_choices()
+    double label_smoothing = 0;          ///< cross_entropy: share of the target that all classes share
+    double clip_norm = 0;                ///< of the whole gradient; 0: none
+    bool master_weights = true;          ///< false: weights stay on the codes of the plan's forward bits between steps
+    std::uint32_t swa_start = 0;         ///< models are averaged from this round on; 0: not at all
     OptimizerOptions optimizer;
+    ScheduleOptions schedule;
+    LossScaleOptions loss_scale;
 };
 
 struct PrecisionOptions {
@@ -110,18 +133,42 @@ struct PrecisionOptions {
     double backward_tolerance = 0.7;  ///< numgeom: relative error of the output gradient that still trains
 };
 
+/// [[quantize.layers]]: other options for the layers whose name `match` matches ("conv*", "fc2"; * stands for any
+/// characters, ? for one).
+struct LayerOverride {
+    std::string match;
+    std::vector<std::pair<std::string, std::string>> settings;  ///< a key below [quantize] and its value as TOML
+
+    bool operator==(const LayerOverride&) const = default;
+};
+
 struct QuantizeOptions {
     QuantizerOptions weights{Symmetry::symmetric, Granularity::per_channel, Rounding::nearest, Observer::minmax};
     QuantizerOptions activations{Symmetry::affine, Granularity::per_tensor, Rounding::nearest,
                                  Observer::moving_average_minmax};
     QuantizerOptions gradients{Symmetry::symmetric, Granularity::per_sample, Rounding::stochastic, Observer::minmax};
+    int optimizer_bits = 0;  ///< of the optimizer's state wherever the plan is below 32; 0: the plan's
     Execution execution = Execution::integer;
+    std::vector<LayerOverride> layers;
+
+    bool operator==(const QuantizeOptions&) const = default;
 };
 
+bool matches(const LayerOverride& override, std::string_view name);
+/// The options of the layer called `name`: those of the job and then, in order, of every override that matches.
+QuantizeOptions options_for(const QuantizeOptions& quantize, std::string_view name);
+
 struct NoiseOptions {
-    std::string kind = "none";  ///< one of noise_choices()
-    double sigma = 0.01;        ///< gaussian
-    double xi_scaling = 1.0;    ///< xi
+    std::string kind = "none";        ///< one of noise_choices(): on the weights
+    double sigma = 0.01;              ///< gaussian
+    double xi_scaling = 1.0;          ///< xi
+    int bits = 4;                     ///< the target width whose rounding error profiled noise imitates
+    double drop_in = 0;               ///< share of the activations that get noise of that error; 0: none
+    std::uint32_t calibration = 100;  ///< a client's training images that a profile is measured on
+    double smoothing = 0.9;           ///< weight of the past in the moving average of profiles over a client's epochs
+    std::string ramp = "none";        ///< one of ramp_choices()
+    double warmup_rounds = 0;         ///< without noise
+    double ramp_rounds = 1;           ///< from no noise to all of it, after the warm-up
 };
 
 /// One direction's codec.
@@ -170,7 +217,8 @@ Job parse_job(std::string_view toml, const std::string& source, std::span<const 
 /// The job as TOML with every key written out; parse_job(to_toml(job)) gives the same job.
 std::string to_toml(const Job& job);
 /// Names what decides the results: the SHA-256 of to_toml without [output], [compute] and job.rounds, so that a run can
-/// be continued for more rounds, elsewhere, by another backend.
+/// be continued for more rounds, elsewhere, by another backend. With train.schedule.kind = "cosine" every round depends
+/// on job.rounds, and the identity does.
 Sha256 identity(const Job& job);
 /// Every key with its type, default, range and meaning, for --help-job and the documentation.
 std::string describe_options();

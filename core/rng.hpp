@@ -33,6 +33,8 @@ enum class Purpose : std::uint8_t {
     backoff = 14,
     evaluation = 15,
     augmentation = 16,
+    weight_rounding = 17,
+    corruption = 18,
     test = 255,
 };
 

@@ -66,11 +66,6 @@ void Tensor::resize(const Shape& shape) {
     std::ranges::fill(values_.values(), 0.0F);
 }
 
-void Tensor::reshape(const Shape& shape) {
-    require(shape.count() == count(), "{} values cannot take the shape {}", count(), shape.str());
-    shape_ = shape;
-}
-
 Tensor Tensor::share() const {
     Tensor second;
     second.shape_ = shape_;

@@ -59,8 +59,6 @@ public:
     /// Takes the new shape. Memory only ever grows, so that a buffer planned for the largest batch never allocates
     /// again. Values are unspecified afterwards, except that new memory is zero. Not for a tensor that is shared.
     void resize(const Shape& shape);
-    /// The same values in another shape of as many.
-    void reshape(const Shape& shape);
     /// A second handle to the same values.
     Tensor share() const;
     /// No other handle sees these values, so they may be changed in place.

@@ -92,6 +92,14 @@ DITHER_CLONES void each_exponential(const float* x, float* out, std::size_t coun
         out[i] = detail::exponential(x[i]);
 }
 
+/// sin x for |x| <= pi / 4: the rest of the series after x^17 is below 2^-62.
+double small_sine(double x) {
+    double sum = 1;
+    for (int k = 8; k >= 1; --k)
+        sum = 1 - x * x / (2 * k * (2 * k + 1)) * sum;
+    return x * sum;
+}
+
 }  // namespace
 
 double squared_norm(std::span<const float> v) {
@@ -137,6 +145,16 @@ double binary_logarithm(double x) {
     for (int k = 21; k >= 1; k -= 2)
         sum = sum * (s * s) + 1.0 / k;
     return exponent + 2 * std::numbers::log2e * (s * sum);
+}
+
+double half_cosine(double t) {
+    require(t >= 0 && t <= 1, "half a cosine at {}, which goes from 0 to 1", t);
+    if (t > 0.5)
+        return 1 - half_cosine(1 - t);
+    if (t > 0.25)
+        return (1 - small_sine(std::numbers::pi * (0.5 - t))) / 2;
+    const double root = small_sine(std::numbers::pi / 2 * t);
+    return root * root;
 }
 
 }  // namespace dither

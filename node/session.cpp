@@ -6,6 +6,7 @@
 #include "core/config.hpp"
 #include "core/data/partition.hpp"
 #include "core/error.hpp"
+#include "core/noise/profiler.hpp"
 #include "node/trainer.hpp"
 #include "transport/codec.hpp"
 
@@ -26,7 +27,12 @@ public:
           downlink_(make_codec(job_.codec.downlink, trainer_.schema())),
           uplink_(make_codec(job_.codec.uplink, trainer_.schema())),
           model_(trainer_.schema().parameters()),
-          update_(trainer_.schema().parameters()) {}
+          update_(trainer_.schema().parameters()) {
+        if (partition_)
+            check_calibration(job_.noise, *partition_);
+        else
+            check_calibration(job_.noise, client_, data_.size());
+    }
 
     /// Throws TrainingError when training diverges, and others when the task cannot be done: one client's failure.
     Update carry_out(const RoundPlan& plan) {

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "core/error.hpp"
+#include "core/optim/clip.hpp"
+#include "core/optim/schedule.hpp"
 #include "core/vector_math.hpp"
 
 namespace dither {
@@ -25,15 +27,21 @@ Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
     : job_(job),
       data_(data),
       noise_(make_noise(job.noise)),
-      loss_(make_loss(job.train.loss)),
+      loss_(make_loss(job.train.loss, job.train.label_smoothing)),
       model_(make_model(job.model, job.quantize, input_of(job, data), backend)),
       optimizer_(make_optimizer(job.train.optimizer, model_->schema())),
+      scaler_(job.train.loss_scale),
+      profiler_(job.noise, job.quantize, *model_),
       smoothed_(model_->schema().parameters()),
-      squared_gradients_(model_->schema().layer_count()) {}
+      squared_gradients_(model_->schema().layer_count()) {
+    if (!job.train.master_weights)
+        rounder_.emplace(job.quantize, model_->schema());
+}
 
 TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uint32_t> indices,
                               std::span<const float> received, std::span<float> update) {
     require(!indices.empty(), "client {} has no training samples", task.client);
+    check_calibration(job_.noise, task.client, indices.size());
     begin(indices, received);
     TrainingReport report{.samples = indices.size(), .layers = std::vector<LayerStatistics>(schema().layer_count())};
     const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
@@ -42,10 +50,16 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
         StreamKey shuffle = key.with(Purpose::shuffle);
         shuffle.step = epoch;
         Stream(shuffle).shuffle(order_);
+        profile(task, shuffle, indices);
         for (std::size_t first = 0; first < order_.size(); first += job_.train.batch_size)
             loss += step(task, key, first, report.steps++);
     }
     report.train_loss = static_cast<float>(loss / report.steps);
+    if (scaler_.skipped() == report.steps)
+        throw TrainingError(
+            fmt::format("client {}, round {}: the gradient of no step ({}) is finite, at a loss scale of "
+                        "{} still",
+                        task.client, task.round, report.steps, scaler_.scale()));
 
     const std::span<const float> trained = model_->parameters();
     std::transform(trained.begin(), trained.end(), received.begin(), update.begin(), std::minus<>());
@@ -68,6 +82,8 @@ void Trainer::begin(std::span<const std::uint32_t> indices, std::span<const floa
     std::copy(received.begin(), received.end(), model_->parameters().begin());
     model_->reset();
     optimizer_->reset();
+    scaler_.reset();
+    profiler_.begin();
     order_.assign(indices.begin(), indices.end());
     std::fill(smoothed_.begin(), smoothed_.end(), 0.0F);
     std::fill(squared_gradients_.begin(), squared_gradients_.end(), 0.0);
@@ -81,9 +97,34 @@ void Trainer::measure_curvature(const TrainingTask& task, TrainingReport& report
     curvature_.measure(*model_, *loss_, batch_, task.probe, key, report.layers);
 }
 
+void Trainer::profile(const TrainingTask& task, const StreamKey& epoch, std::span<const std::uint32_t> indices) {
+    const std::size_t last = (epoch.step + 1) * batches() - 1;  // ramps only rise
+    if (profiler_.needed() && strength(task, static_cast<std::uint32_t>(last)) > 0)
+        profiler_.measure(*model_, data_, indices, epoch);
+}
+
+float Trainer::strength(const TrainingTask& task, std::uint32_t number) const {
+    const double steps = static_cast<double>(job_.train.epochs) * static_cast<double>(batches());
+    return noise_strength(job_.noise, std::max(task.round, 1U) - 1 + number / steps);
+}
+
+NoisePass Trainer::noise(const TrainingTask& task, std::uint32_t number) const {
+    const float ramp = strength(task, number);
+    if (ramp == 0)
+        return {};
+    return {.weights = noise_.get(),
+            .drop_in = static_cast<float>(job_.noise.drop_in),
+            .strength = ramp,
+            .profiles = profiler_.profiles()};
+}
+
+std::size_t Trainer::batches() const {
+    return (order_.size() + job_.train.batch_size - 1) / job_.train.batch_size;
+}
+
 double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number) {
     const std::size_t size = std::min<std::size_t>(job_.train.batch_size, order_.size() - first);
-    Pass pass{.plan = task.plan, .noise = noise_.get(), .key = key, .training = true};
+    Pass pass{.plan = task.plan, .noise = noise(task, number), .key = key, .training = true};
     pass.key.step = number;
     pass.measure = task.plan != nullptr && number % kMeasureEvery == 0;
     data_.gather(std::span(order_).subspan(first, size), batch_, job_.data.augment, pass.key);
@@ -94,10 +135,44 @@ double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t
     if (!std::isfinite(loss))
         throw TrainingError(
             fmt::format("client {}, round {}, step {}: the loss is {}", task.client, task.round, number + 1, loss));
-    model_->backward(std::move(gradient), pass);
-    observe_gradients();
-    optimizer_->step(model_->parameters(), model_->gradients(), task.plan, pass.key);
+    const bool whole = backward(std::move(gradient), pass);
+    move_parameters(task, pass.key, !whole);
     return loss;
+}
+
+bool Trainer::backward(Tensor gradient, const Pass& pass) {
+    scaler_.multiply(gradient.values());
+    try {
+        model_->backward(std::move(gradient), pass);
+        return true;
+    } catch (const TrainingError&) {  // a quantizer met a value that is not finite: to dynamic scaling, one more sign
+        if (!scaler_.dynamic())
+            throw;
+        return false;
+    }
+}
+
+void Trainer::move_parameters(const TrainingTask& task, const StreamKey& key, bool overflowed) {
+    if (!scaler_.divide(model_->gradients(), overflowed)) {
+        if (scaler_.hopeless())
+            throw TrainingError(
+                fmt::format("client {}, round {}, step {}: the gradient is not finite, at a loss scale of {} still",
+                            task.client, task.round, key.step + 1, scaler_.scale()));
+        return;
+    }
+    observe_gradients();
+    if (job_.train.clip_norm > 0)
+        clip_gradients(schema(), model_->gradients(), job_.train.clip_norm);
+    optimizer_->step(model_->parameters(), model_->gradients(), task.plan, key, learning_rate(task, key.step));
+    if (rounder_)
+        rounder_->round(model_->parameters(), task.plan, key);
+}
+
+double Trainer::learning_rate(const TrainingTask& task, std::uint32_t number) const {
+    const double steps = static_cast<double>(job_.train.epochs) * static_cast<double>(batches());
+    return learning_rate_factor(
+        job_.train.schedule,
+        {.round = std::max(task.round, 1U) - 1 + number / steps, .step = 1 / steps, .rounds = job_.job.rounds});
 }
 
 void Trainer::observe_gradients() {
@@ -111,8 +186,9 @@ void Trainer::observe_gradients() {
 
 void Trainer::gather_statistics(TrainingReport& report, std::span<const float> update) {
     model_->report(report.layers);
+    const std::uint32_t observed = report.steps - scaler_.skipped();
     double memory = 1;  // kSmoothing^steps, by multiplications, which are the same on every processor
-    for (std::uint32_t step = 0; step < report.steps; ++step)
+    for (std::uint32_t step = 0; step < observed; ++step)
         memory *= kSmoothing;
     const double correction = 1 - memory;
     for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
@@ -122,7 +198,7 @@ void Trainer::gather_statistics(TrainingReport& report, std::span<const float> u
             return std::sqrt(squared_norm(schema().slice(flat, layer).first(trained)));
         };
         const auto change = schema().slice(update, layer);
-        s.grad_norm = static_cast<float>(std::sqrt(squared_gradients_[layer] / report.steps));
+        s.grad_norm = static_cast<float>(std::sqrt(squared_gradients_[layer] / observed));
         s.signal_norm = static_cast<float>(norm_of(smoothed_) / correction);
         s.theta_norm = static_cast<float>(norm_of(model_->parameters()));
         s.update_range = max_magnitude(change);

@@ -6,12 +6,16 @@
 #include "core/data/dataset.hpp"
 #include "core/model/loss.hpp"
 #include "core/model/model.hpp"
+#include "core/noise/profiler.hpp"
+#include "core/optim/loss_scale.hpp"
 #include "core/optim/optimizer.hpp"
+#include "core/optim/weight_rounder.hpp"
 #include "core/precision/curvature.hpp"
 #include "core/precision/statistics.hpp"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -26,7 +30,8 @@ struct TrainingTask {
 };
 
 /// Not thread-safe: one for each worker. Borrows the data set and the backend. A client's result is a pure function of
-/// job, task, model and samples: nothing stays from the client before.
+/// job, task, model and samples: nothing stays from the client before. The training loss is the smoothed one, if
+/// train.label_smoothing says so.
 class Trainer {
 public:
     Trainer(const Job& job, const Dataset& data, const Backend& backend);
@@ -37,7 +42,7 @@ public:
 
     /// Trains from `received` on the samples at `indices` (at least one) for the job's epochs and writes trained -
     /// received into `update`. Throws TrainingError when a loss or a parameter is not finite, naming client, round,
-    /// step and value.
+    /// step and value, and InputError where the client has fewer samples than noise.calibration asks for.
     TrainingReport train(const TrainingTask& task, std::span<const std::uint32_t> indices,
                          std::span<const float> received, std::span<float> update);
 
@@ -46,6 +51,19 @@ private:
     void measure_curvature(const TrainingTask& task, TrainingReport& report);
     /// One optimizer step on the batch that starts at `first`; returns its mean loss.
     double step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number);
+    /// At the start of an epoch, whose shuffle has the key `epoch`: profiles the network for noise that needs it.
+    void profile(const TrainingTask& task, const StreamKey& epoch, std::span<const std::uint32_t> indices);
+    /// What step `number` of the round injects; nothing while noise has no strength.
+    NoisePass noise(const TrainingTask& task, std::uint32_t number) const;
+    float strength(const TrainingTask& task, std::uint32_t number) const;
+    std::size_t batches() const;  ///< of an epoch
+    /// Fills the model's gradients, times the loss scale; false where they overflowed on the way.
+    bool backward(Tensor gradient, const Pass& pass);
+    /// One step along the model's gradients, clipped if the job says so; none where they `overflowed` and dynamic loss
+    /// scaling tries a smaller scale.
+    void move_parameters(const TrainingTask& task, const StreamKey& key, bool overflowed);
+    /// The schedule's factor for step `number` of the round.
+    double learning_rate(const TrainingTask& task, std::uint32_t number) const;
     void observe_gradients();
     void gather_statistics(TrainingReport& report, std::span<const float> update);
 
@@ -55,6 +73,9 @@ private:
     std::unique_ptr<Loss> loss_;
     std::unique_ptr<Model> model_;
     std::unique_ptr<Optimizer> optimizer_;
+    LossScaler scaler_;
+    std::optional<WeightRounder> rounder_;  ///< without master weights
+    NoiseProfiler profiler_;
     CurvatureProbe curvature_;
     Batch batch_;
     std::vector<std::uint32_t> order_;

@@ -20,11 +20,17 @@ std::map<std::string, std::string> settings_of(std::string_view toml) {
             section = line.substr(1, line.find(']') - 1);
         } else if (const std::size_t equals = line.find(" = "); equals != std::string::npos) {
             const std::string key = section + '.' + line.substr(0, equals);
-            if (section != "output" && section != "compute" && key != "job.rounds")
+            if (section != "output" && section != "compute")
                 settings[key] = line.substr(equals);
         }
     }
     return settings;
+}
+
+/// Whether the run's length decides results, too.
+bool anneals(const std::map<std::string, std::string>& settings) {
+    const auto schedule = settings.find("train.schedule");
+    return schedule != settings.end() && schedule->second.find("\"cosine\"") != std::string::npos;
 }
 
 }  // namespace
@@ -32,6 +38,10 @@ std::map<std::string, std::string> settings_of(std::string_view toml) {
 std::string differing_keys(std::string_view one, std::string_view other) {
     auto left = settings_of(one);
     auto right = settings_of(other);
+    if (!anneals(left) || !anneals(right)) {
+        left.erase("job.rounds");
+        right.erase("job.rounds");
+    }
     std::map<std::string, std::string> all = left;
     all.merge(std::map(right));
     std::string keys;
@@ -70,6 +80,7 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
     evaluated_plan = checkpoint.evaluated_plan;
     abandoned_in_a_row = checkpoint.abandoned_in_a_row;
     log_line = checkpoint.log_line;
+    average.restore(checkpoint.averaged, checkpoint.averaged_rounds);
 }
 
 Checkpoint RunState::checkpoint() const {
@@ -85,7 +96,9 @@ Checkpoint RunState::checkpoint() const {
             .strategy = strategy->state(),
             .totals = totals,
             .abandoned_in_a_row = abandoned_in_a_row,
-            .log_line = log_line};
+            .log_line = log_line,
+            .averaged = {average.model().begin(), average.model().end()},
+            .averaged_rounds = average.rounds()};
 }
 
 }  // namespace dither

@@ -3,6 +3,7 @@
 
 #include "aggregator/checkpoint.hpp"
 #include "aggregator/controller.hpp"
+#include "aggregator/detail/model_average.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
 #include "core/model/model.hpp"
@@ -32,10 +33,11 @@ struct RunState {
     PrecisionPlan evaluated_plan;  ///< that it ran
     std::uint32_t abandoned_in_a_row = 0;
     std::string log_line;  ///< what rounds.jsonl says of it
+    ModelAverage average;  ///< of the models since train.swa_start
 };
 
 /// The keys in which two resolved jobs (to_toml) differ, "federation.partition, train.epochs", but for those that do
-/// not change results: [output], [compute] and job.rounds.
+/// not change results: [output], [compute] and, unless the learning rate follows it down a cosine, job.rounds.
 std::string differing_keys(std::string_view one, std::string_view other);
 
 }  // namespace dither

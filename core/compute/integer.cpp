@@ -78,7 +78,9 @@ std::vector<const IntegerKernels*> usable_integer_kernels() {
     return usable;
 }
 
-const IntegerKernels& choose_kernels(std::string_view instruction_set) {
+}  // namespace
+
+const IntegerKernels& detail::choose_integer_kernels(std::string_view instruction_set) {
     const std::vector<const IntegerKernels*> usable = usable_integer_kernels();
     if (instruction_set.empty())
         return *usable.back();
@@ -88,8 +90,6 @@ const IntegerKernels& choose_kernels(std::string_view instruction_set) {
     require(chosen != usable.end(), "no integer kernels for instruction set \"{}\" here", instruction_set);
     return **chosen;
 }
-
-}  // namespace
 
 std::vector<std::string_view> integer_instruction_sets() {
     std::vector<std::string_view> names;
@@ -115,7 +115,7 @@ std::unique_ptr<IntegerProduct> make_integer_linear(std::int64_t in, std::int64_
             out, max_items);
     require(fits_integers(in, out), "an integer product [{}, {}]: sums of more than {} products may leave 32 bits", in,
             out, detail::most_summands());
-    return std::make_unique<detail::IntegerLinear>(choose_kernels(instruction_set), in, out, max_items);
+    return std::make_unique<detail::IntegerLinear>(detail::choose_integer_kernels(instruction_set), in, out, max_items);
 }
 
 std::unique_ptr<IntegerProduct> make_integer_convolution(const ConvGeometry& geometry, std::int64_t max_items,
@@ -124,7 +124,8 @@ std::unique_ptr<IntegerProduct> make_integer_convolution(const ConvGeometry& geo
     require(max_items > 0, "an integer convolution for {} items: expected at least one", max_items);
     require(fits_integers(geometry), "an integer convolution whose sums of more than {} products may leave 32 bits",
             detail::most_summands());
-    return std::make_unique<detail::IntegerConvolution>(choose_kernels(instruction_set), geometry, max_items);
+    return std::make_unique<detail::IntegerConvolution>(detail::choose_integer_kernels(instruction_set), geometry,
+                                                        max_items);
 }
 
 }  // namespace dither

@@ -40,7 +40,8 @@ Dataset::Dataset(const Shape& sample, std::vector<std::uint8_t> pixels, std::vec
       pixels_(std::move(pixels)),
       labels_(std::move(labels)),
       classes_(classes),
-      outputs_(classes) {
+      outputs_(classes),
+      scaling_(scaling.begin(), scaling.end()) {
     require(classes > 0, "a set of labelled images has at least one class, not {}", classes);
     const std::size_t channels = scaling.size();
     require(channels == 1 || (channels > 1 && sample_[sample_.rank() - 1] == static_cast<std::int64_t>(channels)),
@@ -74,6 +75,26 @@ Dataset::Dataset(const Shape& sample, std::vector<float> values, std::vector<std
             "{} targets are not whole rows of {} outputs", targets_.size(), outputs);
     require(values_.size() == size_ * static_cast<std::size_t>(sample_.count()),
             "{} samples of shape {} do not have {} values", size_, sample_.str(), values_.size());
+}
+
+Dataset Dataset::first(std::size_t count) const {
+    Dataset part = *this;
+    part.size_ = std::min(count, size_);
+    const std::size_t width = part.size_ * static_cast<std::size_t>(sample_.count());
+    const auto keep = [](auto& values, std::size_t most) { values.resize(std::min(values.size(), most)); };
+    keep(part.pixels_, width);
+    keep(part.values_, width);
+    keep(part.labels_, part.size_);
+    keep(part.targets_, part.size_ * static_cast<std::size_t>(outputs_));
+    return part;
+}
+
+Dataset Dataset::with_pixels(std::vector<std::uint8_t> pixels) const {
+    require(pixels.size() == pixels_.size() && !pixels.empty(), "{} pixels for images of {}", pixels.size(),
+            pixels_.size());
+    Dataset other = *this;
+    other.pixels_ = std::move(pixels);
+    return other;
 }
 
 void Dataset::prepare(std::span<const std::uint32_t> indices, Batch& batch) const {

@@ -29,6 +29,8 @@ struct Batch {
 struct ChannelScaling {
     float mean = 0;
     float deviation = 1;
+
+    bool operator==(const ChannelScaling&) const = default;
 };
 
 /// Immutable after loading; may be shared by threads. Images stay bytes and are normalized as they are gathered.
@@ -50,6 +52,13 @@ public:
     int classes() const { return classes_; }  ///< 0 for regression
     int outputs() const { return outputs_; }  ///< width of the network's last layer
     std::span<const std::int32_t> labels() const { return labels_; }
+    std::span<const std::uint8_t> pixels() const { return pixels_; }      ///< [count, ...] of images, empty for a table
+    std::span<const ChannelScaling> scaling() const { return scaling_; }  ///< of images, as constructed
+
+    /// The first `count` samples, or all where there are fewer.
+    Dataset first(std::size_t count) const;
+    /// The same samples, normalized the same way, with other pixels: as many as these images have.
+    Dataset with_pixels(std::vector<std::uint8_t> pixels) const;
 
     /// Fills `batch` with the samples at `indices`; its buffers only ever grow.
     void gather(std::span<const std::uint32_t> indices, Batch& batch) const;
@@ -74,6 +83,7 @@ private:
     std::vector<float> targets_;
     int classes_ = 0;
     int outputs_ = 0;
+    std::vector<ChannelScaling> scaling_;
     /// normalized[i] = (pixel[i] - centers_[i % size]) * factors_[i % size]: a channel's numbers repeated for some
     /// pixels
     std::vector<float> centers_;

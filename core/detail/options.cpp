@@ -205,10 +205,18 @@ void OptionList::levels(std::string key, std::vector<int>& member, std::string m
 }
 
 void OptionList::code_bits(std::string key, int& member, std::string meaning) {
-    add({std::move(key), "\"auto\" or an integer, 2 .. 16", std::move(meaning),
-         [&member] { return member == 0 ? std::string("\"auto\"") : fmt::format("{}", member); },
-         [&member](const toml::node& node) {
-             if (const auto* word = node.as_string(); word != nullptr && word->get() == "auto") {
+    bits_or("auto", std::move(key), member, std::move(meaning));
+}
+
+void OptionList::plan_bits(std::string key, int& member, std::string meaning) {
+    bits_or("plan", std::move(key), member, std::move(meaning));
+}
+
+void OptionList::bits_or(std::string_view word, std::string key, int& member, std::string meaning) {
+    add({std::move(key), fmt::format("\"{}\" or an integer, 2 .. 16", word), std::move(meaning),
+         [&member, word] { return member == 0 ? quoted(word) : fmt::format("{}", member); },
+         [&member, word](const toml::node& node) {
+             if (const auto* text = node.as_string(); text != nullptr && text->get() == word) {
                  member = 0;
                  return true;
              }

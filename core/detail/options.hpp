@@ -30,6 +30,12 @@ struct Option {
     std::string where = "default";                  ///< what set the value
 };
 
+/// A fault within an option that is a list of tables, thrown by its assign.
+struct NodeError {
+    toml::source_region where;
+    std::string message;  ///< begins with the place: "model.layers[3].kernel: ..."; places count from 0
+};
+
 /// The numbers that an option takes.
 struct Interval {
     double low = 0;
@@ -62,6 +68,8 @@ public:
     void levels(std::string key, std::vector<int>& member, std::string meaning);
     /// 2 .. 16, or "auto", which is kept as 0.
     void code_bits(std::string key, int& member, std::string meaning);
+    /// 2 .. 16, or "plan", which is kept as 0.
+    void plan_bits(std::string key, int& member, std::string meaning);
     /// An option of another form.
     void add(Option option) { options_.push_back(std::move(option)); }
 
@@ -88,11 +96,24 @@ public:
     std::string nearest(std::string_view unknown) const;
 
 private:
+    void bits_or(std::string_view word, std::string key, int& member, std::string meaning);
     void add_integer(std::string key, std::int64_t low, std::int64_t high, std::function<std::int64_t()> get,
                      std::function<void(std::int64_t)> set, std::string meaning);
 
     std::vector<Option> options_;
 };
+
+/// A choice that is kept as an enumeration; `choices` are in its order.
+template <typename Enum>
+void declare_enum(OptionList& list, std::string key, Enum& member, const std::vector<Choice>& choices,
+                  std::string meaning) {
+    list.choice(
+        std::move(key), [&member, choices] { return choices[static_cast<std::size_t>(member)].name; },
+        [&member, choices](std::string_view name) {
+            member = static_cast<Enum>(std::ranges::find(choices, name, &Choice::name) - choices.begin());
+        },
+        choices, std::move(meaning));
+}
 
 /// `text` as a TOML basic string, quoted and escaped.
 std::string quoted(std::string_view text);

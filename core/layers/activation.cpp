@@ -1,6 +1,7 @@
 #include "core/layers/activation.hpp"
 
 #include "core/error.hpp"
+#include "core/inference/lowering.hpp"
 #include "core/layers/detail/bit_mask.hpp"
 #include "core/layers/detail/tanh.hpp"
 #include "core/simd.hpp"
@@ -77,6 +78,7 @@ public:
 
     std::string_view kind() const override { return kind_; }
     Shape output_shape() const override { return shape_; }
+    void lower(Lowering& out) override { out.append(ClampOperation{.low = bounds_.low, .high = bounds_.high}); }
 
     Tensor forward(Tensor x, const Pass& pass) override {
         check_items(kind_, shape_, x);
@@ -124,6 +126,7 @@ public:
 
     std::string_view kind() const override { return "tanh"; }
     Shape output_shape() const override { return shape_; }
+    void lower(Lowering& out) override { out.append(TanhOperation{}); }
 
     Tensor forward(Tensor x, const Pass& pass) override {
         check_items(kind(), shape_, x);

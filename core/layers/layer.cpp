@@ -1,6 +1,7 @@
 #include "core/layers/layer.hpp"
 
 #include "core/error.hpp"
+#include "core/inference/lowering.hpp"
 
 namespace dither {
 
@@ -9,6 +10,10 @@ void Layer::attach(std::size_t, std::span<float> values, std::span<float> gradie
 }
 
 void Layer::report(LayerStatistics&) const {}
+
+void Layer::lower(Lowering&) {
+    refuse_conversion(kind(), "no steps are known for this kind of layer");
+}
 
 Tensor in_place_of(Tensor& x, const Pass& pass) {
     return x.unique() ? x.share() : Tensor(x.shape(), pass.arena);

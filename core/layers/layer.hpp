@@ -7,6 +7,7 @@
 #include "core/noise/noise.hpp"
 #include "core/precision/plan.hpp"
 #include "core/precision/statistics.hpp"
+#include "core/quantize/quantizer.hpp"
 #include "core/rng.hpp"
 #include "core/tensor.hpp"
 
@@ -17,6 +18,8 @@
 #include <vector>
 
 namespace dither {
+
+class Lowering;
 
 /// What the piecewise linear layers (ReLU, max pool) do about their branches. A network whose branches are held is
 /// smooth, so that differences of its gradient measure its curvature and not how many branches a step happens to cross.
@@ -29,13 +32,26 @@ enum class Branches : std::uint8_t {
 /// What may follow a layer with weights within one pass over its results.
 enum class Tail : std::uint8_t { relu, max_pool };  ///< max_pool: windows of 2x2, side by side
 
+/// The operands of one layer's product as a forward pass has them before they are quantized, noise included. Borrowed
+/// for the length of the call.
+struct Operands {
+    std::size_t layer = 0;           ///< place in the schema
+    std::span<const float> weights;  ///< [.., output channels]
+    QuantLayout weight_layout;
+    std::span<const float> inputs;  ///< [batch, .., channels]
+    QuantLayout input_layout;
+};
+using OperandVisitor = std::function<void(const Operands&)>;
+
 /// What a pass over the network needs beside its operands. Borrowed for the length of the call.
 struct Pass {
-    const PrecisionPlan* plan = nullptr;  ///< null: fp32 everywhere
-    const Noise* noise = nullptr;         ///< null: none; used in training only
-    StreamKey key;                        ///< seed, client, round and step of every random number of the pass
+    const PrecisionPlan* plan = nullptr;       ///< null: fp32 everywhere
+    NoisePass noise;                           ///< used in training only
+    const OperandVisitor* operands = nullptr;  ///< null: nobody looks at the operands of the products
+    StreamKey key;                             ///< seed, client, round and step of every random number of the pass
     Branches branches = Branches::free;
     bool training = false;   ///< observers learn, noise is injected, statistics are kept
+    bool calibrate = false;  ///< observers learn, and nothing else of `training` happens
     bool measure = false;    ///< also measure what costs a pass of its own: forward_error, backward_error
     bool keep = true;        ///< a backward pass follows: the layers keep what it needs
     Arena* arena = nullptr;  ///< where activations live; set by the model
@@ -85,6 +101,9 @@ public:
     /// Takes the layer that would follow into its own pass, where it can: one pass over the values less. False: it
     /// stays a layer of its own.
     virtual bool absorb(Tail) { return false; }
+    /// Appends what the layer does in inference, with what it absorbed, as steps of an integer model. Throws InputError
+    /// where there is no such form, which is the default.
+    virtual void lower(Lowering& out);
 };
 
 /// The tensor to write a result of x's values into: x itself where nobody else sees it, else new memory.

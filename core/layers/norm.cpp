@@ -1,6 +1,7 @@
 #include "core/layers/norm.hpp"
 
 #include "core/error.hpp"
+#include "core/inference/lowering.hpp"
 #include "core/layers/detail/bit_mask.hpp"
 #include "core/layers/detail/moments.hpp"
 #include "core/layers/detail/norm_kernels.hpp"
@@ -51,6 +52,7 @@ public:
     void attach(std::size_t index, std::span<float> values, std::span<float> gradients) override;
     Tensor forward(Tensor x, const Pass& pass) override;
     Tensor backward(Tensor dy, const Pass& pass, bool wanted) override;
+    void lower(Lowering& out) override;
     bool absorb(Tail tail) override {
         const bool taken = tail == Tail::relu && !relu_;
         relu_ = relu_ || taken;
@@ -93,6 +95,10 @@ private:
     std::span<float> code_scales(const Slice& s) { return constants(s, 2); }
     std::span<float> constants(const Slice& s, std::int64_t which) {
         return constants_.values().subspan(static_cast<std::size_t>((3 * s.index + which) * channels_), channels());
+    }
+    /// 1 / sqrt(variance + epsilon)
+    static float deviation_of(double variance) {
+        return static_cast<float>(1 / std::sqrt((variance < 0 ? 0.0 : variance) + kEpsilon));
     }
     std::span<float> parameter(std::size_t which) { return values_.subspan(which * channels(), channels()); }
     std::size_t channels() const { return static_cast<std::size_t>(channels_); }
@@ -241,7 +247,7 @@ void Normalization::find_statistics(const Slice& s, const float* x, bool learn) 
         const double mean = of_batch_ ? moments_.mean(c) : static_cast<double>(parameter(2)[c]);
         const double variance = of_batch_ ? moments_.variance(c) : static_cast<double>(parameter(3)[c]);
         means(s)[c] = static_cast<float>(mean);
-        deviations(s)[c] = static_cast<float>(1 / std::sqrt((variance < 0 ? 0.0 : variance) + kEpsilon));
+        deviations(s)[c] = deviation_of(variance);
     }
     if (learn)
         learn_running();
@@ -291,6 +297,22 @@ void Normalization::normalize(const Slice& s, const float* x, float* y, const Pa
         else if (relu_)
             mask::relu(out, out, alive_.data() + first_word + word, count);
     });
+}
+
+/// As normalize() does in evaluation.
+void Normalization::lower(Lowering& out) {
+    if (!has_running_statistics())
+        refuse_conversion(out.name(index_), per_sample_
+                                                ? "group norm finds its statistics in each sample"
+                                                : "model.norm_statistics = \"local\" takes them from each batch");
+    AffineOperation affine{.name = out.name(index_), .mean = {}, .scale = {}, .shift = {}};
+    affine.mean.assign(parameter(2).begin(), parameter(2).end());
+    affine.shift.assign(parameter(1).begin(), parameter(1).end());
+    for (std::size_t c = 0; c < channels(); ++c)
+        affine.scale.push_back(deviation_of(parameter(3)[c]) * parameter(0)[c]);
+    out.append(std::move(affine));
+    if (relu_)
+        out.append_relu();
 }
 
 Tensor Normalization::backward(Tensor dy, const Pass& pass, bool wanted) {

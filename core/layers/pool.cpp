@@ -3,6 +3,8 @@
 #include "core/layers/pool.hpp"
 
 #include "core/error.hpp"
+#include "core/inference/lowering.hpp"
+#include "core/layers/detail/pool_kernels.hpp"
 #include "core/layers/detail/tail.hpp"
 #include "core/simd.hpp"
 
@@ -13,23 +15,14 @@ namespace {
 
 constexpr std::int64_t kMaxKernel = 15;  // the places of a window are counted in a byte
 
-struct PoolGeometry {
-    std::int64_t height;
-    std::int64_t width;
-    std::int64_t channels;
-    std::int64_t kernel_height;
-    std::int64_t kernel_width;
-    std::int64_t stride;
-    std::int64_t padding;
-
-    std::int64_t out_height() const { return (height + 2 * padding - kernel_height) / stride + 1; }
-    std::int64_t out_width() const { return (width + 2 * padding - kernel_width) / stride + 1; }
-    /// Windows of 2x2, side by side, that cover the image: what follows products as well (detail/tail.hpp).
-    bool is_halving() const {
-        return kernel_height == 2 && kernel_width == 2 && stride == 2 && padding == 0 && height % 2 == 0 &&
-               width % 2 == 0;
-    }
-};
+PoolOperation operation_of(const PoolGeometry& g, bool mean, bool flat) {
+    return {.mean = mean,
+            .kernel_height = g.kernel_height,
+            .kernel_width = g.kernel_width,
+            .stride = g.stride,
+            .padding = g.padding,
+            .flat = flat};
+}
 
 PoolGeometry geometry_of(const Shape& input, const PoolWindow& window, std::string_view kind) {
     require(input.rank() == 4 && input.count() > 0, "{} needs images [1, height, width, channels], not {}", kind,
@@ -107,7 +100,8 @@ template <typename Visit>
     }
 }
 
-/// `places` may be null.
+}  // namespace
+
 DITHER_CLONES void max_pool(const PoolGeometry& g, std::int64_t batch, const float* __restrict x, float* __restrict y,
                             std::uint8_t* __restrict places) {
     for_each_place(g, batch, [&](std::int64_t out, std::int64_t in, std::int64_t place, std::int64_t, bool first) {
@@ -123,6 +117,8 @@ DITHER_CLONES void max_pool(const PoolGeometry& g, std::int64_t batch, const flo
         offer(x + in, y + out, g.channels);
     });
 }
+
+namespace {
 
 /// Windows overlap or leave values out, so that dx is a sum.
 DITHER_CLONES void route(const PoolGeometry& g, std::int64_t batch, const std::uint8_t* __restrict places,
@@ -155,6 +151,7 @@ public:
     Shape output_shape() const override {
         return {1, geometry_.out_height(), geometry_.out_width(), geometry_.channels};
     }
+    void lower(Lowering& out) override { out.append(operation_of(geometry_, false, false)); }
 
     Tensor forward(Tensor x, const Pass& pass) override {
         const std::int64_t batch = x.shape()[0];
@@ -211,6 +208,8 @@ private:
     std::vector<std::uint8_t> held_;  ///< of the last recorded pass
 };
 
+}  // namespace
+
 DITHER_CLONES void mean_pool(const PoolGeometry& g, std::int64_t batch, const float* __restrict x,
                              float* __restrict y) {
     std::fill_n(y, batch * g.out_height() * g.out_width() * g.channels, 0.0F);
@@ -225,6 +224,8 @@ DITHER_CLONES void mean_pool(const PoolGeometry& g, std::int64_t batch, const fl
             y[out + c] /= static_cast<float>(within);
     });
 }
+
+namespace {
 
 DITHER_CLONES void mean_pool_backward(const PoolGeometry& g, std::int64_t batch, const float* __restrict dy,
                                       float* __restrict dx) {
@@ -242,6 +243,7 @@ public:
 
     std::string_view kind() const override { return kind_; }
     Shape output_shape() const override { return output_; }
+    void lower(Lowering& out) override { out.append(operation_of(geometry_, true, output_.rank() == 2)); }
 
     Tensor forward(Tensor x, const Pass& pass) override {
         const std::int64_t batch = x.shape()[0];

@@ -1,6 +1,7 @@
 #include "core/layers/residual.hpp"
 
 #include "core/error.hpp"
+#include "core/inference/lowering.hpp"
 #include "core/layers/detail/bit_mask.hpp"
 #include "core/simd.hpp"
 
@@ -69,6 +70,19 @@ public:
         body_->visit(visitor);
         if (shortcut_ != nullptr)
             shortcut_->visit(visitor);
+    }
+
+    /// The shortcut first, as in forward(): the sum then follows the body's last product.
+    void lower(Lowering& out) override {
+        const std::uint32_t x = out.value();
+        if (shortcut_ != nullptr)
+            shortcut_->lower(out);
+        const std::uint32_t skip = out.value();
+        out.resume(x);
+        body_->lower(out);
+        out.append(AddOperation{.other = skip});
+        if (relu_)
+            out.append_relu();
     }
 
     bool absorb(Tail tail) override {

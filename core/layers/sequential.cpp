@@ -25,4 +25,9 @@ void Sequential::visit(const std::function<void(Layer&)>& visitor) {
         layer->visit(visitor);
 }
 
+void Sequential::lower(Lowering& out) {
+    for (const auto& layer : layers_)
+        layer->lower(out);
+}
+
 }  // namespace dither

@@ -18,6 +18,7 @@ public:
     Tensor forward(Tensor x, const Pass& pass) override;
     Tensor backward(Tensor dy, const Pass& pass, bool wanted) override;
     void visit(const std::function<void(Layer&)>& visitor) override;
+    void lower(Lowering& out) override;
 
 private:
     std::vector<std::unique_ptr<Layer>> layers_;

@@ -10,7 +10,8 @@
 namespace dither {
 
 Chain& Chain::linear(std::int64_t out, bool bias) {
-    return add(make_linear(shape_.count(), out, bias, quantize_, backend_, input_.max_batch));
+    const QuantizeOptions quantize = options_for(quantize_, fmt::format("fc{}", ++counts_.linears));
+    return add(make_linear(shape_.count(), out, bias, quantize, backend_, input_.max_batch));
 }
 
 Chain& Chain::conv(std::int64_t channels, const ConvOptions& options) {
@@ -24,7 +25,8 @@ Chain& Chain::conv(std::int64_t channels, const ConvOptions& options) {
                                 .padding = options.padding,
                                 .groups = options.groups};
     geometry.check();
-    return add(make_conv2d(geometry, options.bias, quantize_, backend_, input_.max_batch));
+    const QuantizeOptions quantize = options_for(quantize_, fmt::format("conv{}", ++counts_.convolutions));
+    return add(make_conv2d(geometry, options.bias, quantize, backend_, input_.max_batch));
 }
 
 Chain& Chain::relu() {
@@ -65,7 +67,7 @@ Chain& Chain::group_norm(std::int64_t groups) {
 }
 
 Chain& Chain::dropout(double rate) {
-    return add(make_dropout(shape_, rate, dropouts_++));
+    return add(make_dropout(shape_, rate, counts_.dropouts++));
 }
 
 Chain& Chain::residual(const Way& body, const Way& shortcut) {
@@ -91,9 +93,9 @@ bool Chain::absorbed(Tail tail) {
 std::unique_ptr<Layer> Chain::way_through(const Way& way) {
     Chain inner(options_, quantize_, input_, backend_);
     inner.shape_ = shape_;
-    inner.dropouts_ = dropouts_;
+    inner.counts_ = counts_;
     way(inner);
-    dropouts_ = inner.dropouts_;
+    counts_ = inner.counts_;
     if (inner.layers_.empty())
         return nullptr;
     return std::make_unique<Sequential>(std::move(inner.layers_));

@@ -9,7 +9,7 @@
 namespace dither {
 namespace {
 
-using detail::LayerError;
+using detail::NodeError;
 using detail::Option;
 using detail::OptionList;
 
@@ -112,7 +112,7 @@ std::string expected_kinds() {
 std::vector<LayerOptions> read_layers(const toml::node& node, const std::string& place);
 
 [[noreturn]] void fail(const toml::node& node, const std::string& place, const std::string& expected) {
-    throw LayerError{node.source(), fmt::format("{}: expected {}, found {}", place, expected, detail::describe(node))};
+    throw NodeError{node.source(), fmt::format("{}: expected {}, found {}", place, expected, detail::describe(node))};
 }
 
 /// The keys of `layer` that are options, with those of lists of layers as well, for the error about an unknown one.
@@ -130,14 +130,14 @@ OptionList keys_of(const LayerKind& kind, LayerOptions& layer) {
         extra.insert(extra.end(), {"body", "shortcut"});
     for (const std::string& name : extra)
         list.add({.key = name});
-    throw LayerError{key.source(), fmt::format("unknown key {}.{}; the nearest known one of a {} layer is {}", place,
-                                               std::string(key.str()), kind.name, list.nearest(key.str()))};
+    throw NodeError{key.source(), fmt::format("unknown key {}.{}; the nearest known one of a {} layer is {}", place,
+                                              std::string(key.str()), kind.name, list.nearest(key.str()))};
 }
 
 const LayerKind& read_kind(const toml::table& table, const std::string& place) {
     const toml::node* node = table.get("kind");
     if (node == nullptr)
-        throw LayerError{table.source(), fmt::format("{}.kind: expected {}, found none", place, expected_kinds())};
+        throw NodeError{table.source(), fmt::format("{}.kind: expected {}, found none", place, expected_kinds())};
     const auto* name = node->as_string();
     if (name == nullptr || !is_kind(name->get()))
         fail(*node, place + ".kind", expected_kinds());
@@ -178,8 +178,8 @@ LayerOptions read_layer(const toml::table& table, const std::string& place) {
         if (key.str() != "kind")
             read_key(layer, list, key, node, place);
     if (!kind.required.empty() && !table.contains(kind.required))
-        throw LayerError{table.source(),
-                         fmt::format("{}: a {} layer needs the key {}", place, kind.name, kind.required)};
+        throw NodeError{table.source(),
+                        fmt::format("{}: a {} layer needs the key {}", place, kind.name, kind.required)};
     if (kind.name == "residual" && layer.body.empty())
         fail(*table.get("body"), place + ".body", "a list of at least one layer");
     fill_defaults(layer, list);

@@ -8,7 +8,8 @@
 
 namespace dither {
 
-Score evaluate(Model& model, const Loss& loss, const Dataset& data, const PrecisionPlan* plan, const StreamKey& key) {
+Score evaluate(Model& model, const Loss& loss, const Dataset& data, const PrecisionPlan* plan, const StreamKey& key,
+               Ranges ranges) {
     const auto max_batch = static_cast<std::size_t>(model.max_batch());
     std::vector<std::uint32_t> indices;
     Batch batch;
@@ -19,13 +20,15 @@ Score evaluate(Model& model, const Loss& loss, const Dataset& data, const Precis
         indices.resize(std::min(max_batch, data.size() - begin));
         std::iota(indices.begin(), indices.end(), static_cast<std::uint32_t>(begin));
         data.gather(indices, batch);
-        model.reset();
+        if (ranges == Ranges::of_batch)
+            model.reset();
         total += loss.evaluate(model.forward(batch.inputs, pass), batch.targets, nullptr);
         if (!std::isfinite(total.loss))
             throw TrainingError(
                 fmt::format("the loss is {} over samples {} to {}", total.loss, begin, begin + indices.size() - 1));
     }
-    model.reset();
+    if (ranges == Ranges::of_batch)
+        model.reset();
     return total;
 }
 

@@ -7,7 +7,7 @@
 namespace dither {
 namespace {
 
-using Maker = std::unique_ptr<Loss> (*)();
+using Maker = std::unique_ptr<Loss> (*)(double);
 
 constexpr std::array kLosses{
     ChoiceRow<Maker>{"cross_entropy", "for labels", make_cross_entropy},
@@ -27,8 +27,8 @@ std::vector<Choice> loss_choices() {
     return choices_of(kLosses);
 }
 
-std::unique_ptr<Loss> make_loss(std::string_view name) {
-    return choose(kLosses, "train.loss", name)();
+std::unique_ptr<Loss> make_loss(std::string_view name, double label_smoothing) {
+    return choose(kLosses, "train.loss", name)(label_smoothing);
 }
 
 }  // namespace dither

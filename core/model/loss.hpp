@@ -31,9 +31,12 @@ public:
 };
 
 /// "cross_entropy": -log softmax(output)[label]. "mse": mean over the outputs of (output - target)^2.
+/// With `label_smoothing` e, 0 <= e < 1, cross_entropy is that of the target (1 - e) * onehot(label) + e / classes
+/// (Szegedy et al., "Rethinking the inception architecture", CVPR 2016; as torch.nn.CrossEntropyLoss): for training;
+/// tests measure the plain one. mse has no labels, and no use for it.
 /// Throws InputError on another name. To add one: one file in core/model/losses/, its declaration in
 /// core/model/detail/losses.hpp, its row in the table of loss.cpp and its line in CMake.
-std::unique_ptr<Loss> make_loss(std::string_view name);
+std::unique_ptr<Loss> make_loss(std::string_view name, double label_smoothing = 0);
 std::vector<Choice> loss_choices();
 
 }  // namespace dither

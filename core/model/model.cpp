@@ -31,7 +31,7 @@ LayerSpec describe(const Layer& layer, const std::string& name, std::size_t offs
 }  // namespace
 
 Model::Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input)
-    : network_(std::move(layers)), max_batch_(input.max_batch) {
+    : network_(std::move(layers)), sample_(input.sample.with_batch(1)), max_batch_(input.max_batch) {
     require(max_batch_ > 0, "a model needs room for a batch");
     const Shape outputs{1, input.outputs};
     require(network_.output_shape() == outputs, "the last layer gives {}, expected {}", network_.output_shape().str(),

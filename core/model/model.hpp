@@ -36,6 +36,8 @@ public:
     std::span<const float> parameters() const { return parameters_; }
     std::span<float> gradients() { return gradients_; }
     std::int64_t max_batch() const { return max_batch_; }
+    const Shape& sample_shape() const { return sample_; }  ///< one item, batch extent 1
+    Shape output_shape() const { return network_.output_shape(); }
 
     /// Draws the parameters: U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases (LeCun et al. 1998; the default
     /// of PyTorch's layers).
@@ -53,6 +55,8 @@ public:
     void reset();
     /// Adds what the layers measured since reset(), one entry for each layer of the schema.
     void report(std::span<LayerStatistics> statistics) const;
+    /// Appends what the network does in inference (core/inference/lowering.hpp).
+    void lower(Lowering& out) { network_.lower(out); }
 
 private:
     Pass inner(const Pass& pass);
@@ -61,6 +65,7 @@ private:
     Sequential network_;
     std::vector<Layer*> parts_;  ///< the layers of the schema
     Schema schema_;
+    Shape sample_;
     std::int64_t max_batch_ = 0;
     bool kept_ = false;  ///< a backward pass may follow
     AlignedFloats parameters_;

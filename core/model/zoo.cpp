@@ -1,6 +1,7 @@
 #include "core/error.hpp"
 #include "core/model/detail/chain.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace dither {
@@ -18,6 +19,19 @@ constexpr std::array kModels{
     ChoiceRow<Maker>{"layers", "the layers of model.layers", make_described_model},
 };
 
+/// Throws InputError where an override speaks of no layer: it is a slip of the pen.
+void check_overrides(std::span<const LayerOverride> overrides, const Schema& schema) {
+    for (std::size_t i = 0; i < overrides.size(); ++i) {
+        std::vector<std::string_view> names;
+        for (const LayerSpec& layer : schema.layers())
+            if (layer.macs > 0)
+                names.emplace_back(layer.name);
+        if (std::ranges::none_of(names, [&](std::string_view name) { return matches(overrides[i], name); }))
+            throw InputError(fmt::format("quantize.layers[{}].match: \"{}\" matches none of the layers {}", i,
+                                         overrides[i].match, fmt::join(names, ", ")));
+    }
+}
+
 }  // namespace
 
 std::vector<Choice> model_choices() {
@@ -30,7 +44,9 @@ std::unique_ptr<Model> make_model(const ModelOptions& options, const QuantizeOpt
     require(usable, "a model needs a sample, outputs and a batch, got {}, {} and {}", input.sample.str(), input.outputs,
             input.max_batch);
     Chain chain(options, quantize, input, backend);
-    return choose(kModels, "model.name", options.name)(chain, options);
+    std::unique_ptr<Model> model = choose(kModels, "model.name", options.name)(chain, options);
+    check_overrides(quantize.layers, model->schema());
+    return model;
 }
 
 }  // namespace dither

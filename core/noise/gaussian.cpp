@@ -1,7 +1,8 @@
-// Additive white noise: out = w + sigma * N(0, 1).
+// Additive white noise: out = w + strength * sigma * N(0, 1).
 #include "core/noise/detail/kinds.hpp"
 
 #include "core/error.hpp"
+#include "core/noise/detail/kernels.hpp"
 
 #include <algorithm>
 #include <array>
@@ -12,22 +13,25 @@ namespace {
 
 /// "T0-QAT", 2025, section 0.5.1.
 constexpr double kXi = 4.0 / 3.0 * 1e-4;
-/// Samples drawn at once: a whole number of stream blocks, so that the chunks do not show.
-constexpr std::size_t kChunk = 1024;
 
 class Gaussian final : public Noise {
 public:
     explicit Gaussian(double sigma) : sigma_(static_cast<float>(sigma)) {}
 
-    void perturb(std::span<const float> w, std::span<float> out, const StreamKey& key) const override {
+    void perturb(std::span<const float> w, const NoiseSite& site, std::span<float> out,
+                 const StreamKey& key) const override {
         require(w.size() == out.size(), "noise on {} parameters into {}", w.size(), out.size());
+        if (w.data() != out.data())
+            std::copy(w.begin(), w.end(), out.begin());
+        const float sigma = site.strength * sigma_;
+        if (sigma == 0)
+            return;
         Stream stream(key);
-        std::array<float, kChunk> normal;
-        for (std::size_t begin = 0; begin < w.size(); begin += kChunk) {
-            const std::size_t count = std::min(kChunk, w.size() - begin);
+        std::array<float, kernels::kNoiseChunk> normal;
+        for (std::size_t begin = 0; begin < out.size(); begin += normal.size()) {
+            const std::size_t count = std::min(normal.size(), out.size() - begin);
             stream.fill_normal(std::span(normal).first(count));
-            for (std::size_t i = 0; i < count; ++i)
-                out[begin + i] = w[begin + i] + sigma_ * normal[i];
+            kernels::add_scaled(out.data() + begin, normal.data(), count, sigma);
         }
     }
 

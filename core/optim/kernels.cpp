@@ -34,7 +34,7 @@ void adam(float* w, const float* g, float* m, float* root, std::size_t n, const 
         const float second = std::sqrt(r.beta2 * (root[i] * root[i]) + (1.0F - r.beta2) * (gradient * gradient));
         m[i] = first;
         root[i] = second;
-        w[i] -= r.step_size * first / (second * r.root_correction + r.epsilon);
+        w[i] = w[i] * r.keep - r.step_size * first / (second * r.root_correction + r.epsilon);
     }
 }
 
@@ -42,6 +42,18 @@ DITHER_CLONES
 void lift_positive(float* x, std::size_t n, float floor) {
     for (std::size_t i = 0; i < n; ++i)
         x[i] = (x[i] > 0.0F) & (x[i] < floor) ? floor : x[i];
+}
+
+DITHER_CLONES
+void multiply(float* x, std::size_t n, float factor) {
+    for (std::size_t i = 0; i < n; ++i)
+        x[i] *= factor;
+}
+
+DITHER_CLONES
+void divide(float* x, std::size_t n, float divisor) {
+    for (std::size_t i = 0; i < n; ++i)
+        x[i] /= divisor;
 }
 
 }  // namespace dither::kernels

@@ -13,6 +13,7 @@ using Maker = std::unique_ptr<Optimizer> (*)(const OptimizerOptions&, const Sche
 constexpr std::array kOptimizers{
     ChoiceRow<Maker>{"sgd", "with momentum", make_sgd},
     ChoiceRow<Maker>{"adam", "with bias correction", make_adam},
+    ChoiceRow<Maker>{"adamw", "adam whose weight decay stays out of the moments", make_adamw},
 };
 
 }  // namespace

@@ -26,16 +26,18 @@ public:
     /// One step on all layers; untrained tensors stay as they are. State of layer i is rounded stochastically to
     /// plan->layers[i].optimizer bits after the step, symmetric, one scale for each block of 256 values (Dettmers et
     /// al. 2022); a null plan keeps fp32. Adam's second moment is kept as its root, on unsigned codes of which a
-    /// positive value never takes 0. `key` carries client, round and step. Throws TrainingError if state to be rounded
-    /// is not finite.
+    /// positive value never takes 0. `key` carries client, round and step; `rate` is the schedule's factor on the
+    /// learning rate. Throws TrainingError if state to be rounded is not finite.
     virtual void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
-                      const StreamKey& key) = 0;
+                      const StreamKey& key, double rate = 1) = 0;
 };
 
 /// sgd: v <- momentum * v + g; w <- w - lr * v, or with nesterov w <- w - lr * (g + momentum * v).
 ///      momentum 0 keeps no state (Sutskever et al. 2013; as torch.optim.SGD with dampening 0).
 /// adam: m, v with bias correction; w <- w - lr * m^ / (sqrt(v^) + epsilon) (Kingma and Ba 2015, algorithm 1).
-/// weight_decay adds weight_decay * w to g. Throws InputError on an unknown kind.
+/// weight_decay adds weight_decay * w to g.
+/// adamw: adam without weight_decay in g; w <- (1 - lr * weight_decay) w before the step (Loshchilov and Hutter 2019,
+/// as torch.optim.AdamW: the schedule scales both). Throws InputError on an unknown kind.
 std::unique_ptr<Optimizer> make_optimizer(const OptimizerOptions& options, const Schema& schema);
 std::vector<Choice> optimizer_choices();
 

@@ -13,7 +13,8 @@ namespace {
 class Sgd final : public Optimizer {
 public:
     Sgd(const OptimizerOptions& options, const Schema& schema)
-        : rule_{.lr = static_cast<float>(options.lr),
+        : lr_(options.lr),
+          rule_{.lr = 0,  // of each step
                 .momentum = static_cast<float>(options.momentum),
                 .weight_decay = static_cast<float>(options.weight_decay),
                 .nesterov = options.nesterov},
@@ -23,8 +24,9 @@ public:
     void reset() override { std::fill(velocity_.begin(), velocity_.end(), 0.0F); }
 
     void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
-              const StreamKey& key) override {
+              const StreamKey& key, double rate) override {
         check_step(schema_, parameters, gradients, plan);
+        rule_.lr = static_cast<float>(lr_ * rate);
         for (std::size_t i = 0; i < schema_.layer_count(); ++i) {
             const std::size_t count = schema_.layers()[i].trained_count();
             step_layer(i, schema_.slice(parameters, i).first(count), schema_.slice(gradients, i).first(count),
@@ -51,6 +53,7 @@ private:
         }
     }
 
+    double lr_;
     kernels::SgdRule rule_;
     Schema schema_;
     AlignedFloats velocity_;

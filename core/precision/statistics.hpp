@@ -26,6 +26,8 @@ struct LayerStatistics {
     float update_rms = kNotMeasured;      ///< root mean square of the update, likewise
     float saturation = kNotMeasured;      ///< share of quantized activations and weights that were clipped, 0..1
     float forward_error = kNotMeasured;   ///< ||Q(w) - w|| / ||w|| at the forward bits; not measured at fp32
+    float underflow =
+        kNotMeasured;  ///< share of the output gradient's non-zero values whose code is 0 at the backward bits, 0..1
 
     bool operator==(const LayerStatistics&) const = default;
 };
@@ -48,6 +50,7 @@ void for_each_statistic(Statistics& s, Visitor&& visit) {
     visit("update_rms", s.update_rms, Combine::root_mean_square);
     visit("saturation", s.saturation, Combine::mean);
     visit("forward_error", s.forward_error, Combine::root_mean_square);
+    visit("underflow", s.underflow, Combine::mean);
 }
 
 /// What one client says of one round of local training.

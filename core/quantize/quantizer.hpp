@@ -27,12 +27,21 @@ enum class Symmetry : std::uint8_t { symmetric, affine };
 /// axis: output channels), per_sample one a row group (the outermost axis: a sample of the batch).
 /// Symmetric scales of samples differ by powers of two, at most 2^kScaleSpan (shared-exponent blocks, as in Rouhani et
 /// al., "Microscaling data formats for deep learning", 2023), so that sums over the batch stay integers.
-enum class Granularity : std::uint8_t { per_tensor, per_channel, per_sample };
+/// per_group is one scale for each `group_size` values that a product sums over: consecutive rows of a channel of the
+/// weights, consecutive channels of a row of activations and gradients. group_size divides their number, or calls throw
+/// PreconditionError; there are no codes.
+enum class Granularity : std::uint8_t { per_tensor, per_channel, per_sample, per_group };
 inline constexpr int kScaleSpan = 8;
 enum class Rounding : std::uint8_t { nearest, stochastic };  ///< nearest: ties to even; stochastic: E[x^] = x
 /// How the clip range is found: the exact extremes of this tensor, or their exponential moving average (0.9 old, 0.1
 /// new; the first tensor sets it).
-enum class Observer : std::uint8_t { minmax, moving_average_minmax };
+/// percentile: the values below and above which there is no more than the rest of this share of this tensor (nearest
+/// rank; the extremes if that leaves 0 alone). mse: the extremes times 1, 0.975, ... or 0.2, whichever gives the least
+/// squared error at nearest rounding (the widest of equal ones). Both are exact and, like minmax, blend nothing. The
+/// others are trained with the weights (core/quantize/learned.hpp).
+enum class Observer : std::uint8_t { minmax, moving_average_minmax, percentile, mse, lsq, lsq_plus, pact };
+/// Whether a parameter of the layer says what the range is.
+bool is_learned(Observer observer);
 
 /// What multiplies values of up to 8 bits: the integer units on their codes, or fp32 on the rounded values.
 enum class Execution : std::uint8_t { integer, simulated };
@@ -48,12 +57,18 @@ struct QuantizerOptions {
     Observer observer = Observer::minmax;
     Format16 format16 = Format16::bf16;
     Format8 format8 = Format8::int8;
+    int bits = 0;               ///< wherever the plan is below 32 bits; 0: the plan's
+    int group_size = 32;        ///< per_group
+    bool power_of_two = false;  ///< integer scales are raised to the next power of two (MX: Rouhani et al. 2023)
+    double percentile = 99.9;   ///< percentile: share in percent, 50 < p <= 100
 
     bool operator==(const QuantizerOptions&) const = default;
 };
 
 /// The floating-point format that `bits` stand for; none where they are an integer's, or 32.
 std::optional<FloatFormat> float_format(const QuantizerOptions& options, int bits);
+/// Whether `bits` are an integer's: neither a floating-point format nor 32.
+bool is_integer_width(const QuantizerOptions& options, int bits);
 
 /// "per_channel_symmetric", "per_tensor_affine", ...: the job file's name of a granularity and a symmetry.
 std::string_view scheme_name(const QuantizerOptions& options);
@@ -82,6 +97,7 @@ struct QuantLayout {
     std::size_t rows = 1;
     std::size_t columns = 1;
     std::size_t samples = 1;
+    bool sums_rows = false;  ///< the product sums over the rows (weights), not over the columns: per_group groups those
 };
 
 /// Values outside are clipped.
@@ -105,13 +121,18 @@ public:
 
     /// Forgets the observed ranges: a new client, a new round.
     void reset();
+    /// For a learned observer: what apply and encode use from now on, until the next one or reset: one entry for each
+    /// group that shares a scale. Values beyond its codes are clipped. Without it they throw PreconditionError, at
+    /// integer widths: at those of a floating-point format, and at 32 bits, a learned observer is like minmax.
+    void set_grid(std::span<const ScaleZero> grid);
 
     /// Quantizes `x` into `out` (which may be `x`) with `bits` bits; 32 copies, and the observer learns nothing.
     /// Where `bits` stand for a floating-point format, scheme and observer matter less: fp16 and the 8-bit formats have
     /// one scale for the tensor, the power of two that brings the largest observed magnitude into the upper half of
     /// their range (choose_float_scale); bf16 has no scale, and the observer learns nothing.
     /// `update_range` lets the observer learn from x (training); without it the last ranges hold, and the exact ones of
-    /// x if there are none yet. Samples come and go with each batch, so per_sample always takes the exact ranges of x.
+    /// x if there are none yet. Samples, and groups of activations, come and go with each batch: they always take the
+    /// ranges of x.
     /// `key` is used by stochastic rounding only: value i takes 16-bit half i of its stream's words. Counts clipped
     /// values. Throws TrainingError if x holds a NaN or an infinity; the observer is then as it was.
     void apply(std::span<const float> x, std::span<float> out, const QuantLayout& layout, int bits,
@@ -119,7 +140,8 @@ public:
 
     /// The same, but writes integer codes of up to 8 bits, one a byte: with `signed_codes` the symmetric code q itself,
     /// in two's complement; without, q + offset(), 0..255, where offset() is the zero point (affine) or 2^(bits - 1)
-    /// (symmetric). x^ = scale * (byte - offset). Signed codes need a symmetric scheme, per_channel a signed one.
+    /// (symmetric). x^ = scale * (byte - offset). Signed codes need a symmetric scheme, per_channel a signed one, and
+    /// per_group has no codes.
     void encode(std::span<const float> x, std::span<std::uint8_t> codes, const QuantLayout& layout, int bits,
                 const StreamKey& key, bool signed_codes, bool update_range = true);
     /// The error that apply would make with 2..16 bits as integers, without writing the values down.
@@ -139,30 +161,53 @@ public:
     const QuantizerOptions& options() const { return options_; }
 
 private:
+    /// How values share scales: `blocks` runs of `block` values, in each of which `channels` scales take turns.
+    struct Partition {
+        std::size_t blocks = 1;
+        std::size_t block = 0;
+        std::size_t channels = 1;
+
+        std::size_t groups() const { return blocks * channels; }
+    };
+
+    Partition partition_of(std::size_t count, const QuantLayout& layout) const;
+    bool remembers(const QuantLayout& layout) const;
     void observe(std::span<const float> x, const QuantLayout& layout, bool update_range);
-    void measure(std::span<const float> x, const QuantLayout& layout);
-    bool measure_blocks(std::span<const float> x);
-    bool measure_columns(std::span<const float> x);
-    void choose_scales();
+    void measure(std::span<const float> x);
+    bool measure_runs(std::span<const float> x);
+    bool measure_channels(std::span<const float> x, std::size_t block);
+    void choose_scales(std::span<const float> x, const QuantLayout& layout, bool update_range);
+    void take_grid(std::span<const float> x);
+    void take_ranges();
+    void align_scales();
+    void spread_scales();
     void choose_format_scale(FloatFormat format);
+    /// What the observers that look for a range do to the extremes in measured_.
+    void cut_percentile(std::span<const float> x);
+    void cut_for_least_error(std::span<const float> x);
     void round_floats(std::span<const float> x, std::span<float> out, const QuantLayout& layout, FloatFormat format,
                       const StreamKey& key, bool update_range);
-    bool by_channel() const;
-    void align_scales();
     /// Hands runs of values that share a grid to nearest(begin, count, grid) or to stochastic(begin, count, grid,
     /// random), which return how many they clipped.
     template <typename Nearest, typename Stochastic>
     void round(std::span<const float> x, const StreamKey& key, const Nearest& nearest, const Stochastic& stochastic);
-    /// Calls visit(begin, count, grid) for runs of values that share a grid and a chunk of random words.
+    /// Calls visit(begin, count, grid) for runs of values that share grids and a chunk of random words.
     template <typename Visit>
     void for_each_run(std::size_t count, const Visit& visit) const;
 
     QuantizerOptions options_;
     std::vector<ClipRange> measured_;  ///< of this tensor, one for each group that shares a scale
     std::vector<ClipRange> observed_;  ///< what the observer has learnt; empty if nothing
+    std::vector<ScaleZero> grid_;      ///< of a learned observer
     std::vector<ClipRange> clip_;      ///< of the last apply
     std::vector<ScaleZero> scales_;
-    std::vector<float> columns_;                ///< per_channel: the grid of each column, side by side for the kernels
+    Partition partition_;
+    std::vector<float> columns_;       ///< grids of channels or of small groups, side by side for the kernels
+    std::vector<float> bounds_;        ///< lowest and highest values, side by side for the kernels
+    std::vector<float> gathered_;      ///< percentile: the values of a group
+    std::vector<ClipRange> extremes_;  ///< mse
+    std::vector<double> errors_;       ///< mse: of a block's channels, or its least ones
+    std::vector<double> least_errors_;
     std::vector<float> rounded_;                ///< error(): of a chunk
     std::vector<std::uint16_t> random_;         ///< of a chunk
     std::vector<std::uint8_t> clipped_chunks_;  ///< 1 for each chunk of values with a clipped one

@@ -14,6 +14,7 @@
 #include "core/data/partition.hpp"
 #include "core/error.hpp"
 #include "core/model/evaluate.hpp"
+#include "core/noise/profiler.hpp"
 #include "core/version.hpp"
 #include "examples/simulate/pictures.hpp"
 #include "examples/simulate/progress.hpp"
@@ -125,8 +126,8 @@ void check_before_start(const Job& job, const DataSplits& data, const ModelInput
     make_codec(job.codec.uplink, model->schema());
     make_codec(job.codec.downlink, model->schema());
     make_strategy(job.federation.strategy, model->schema().parameters());
-    make_partition(job.federation.partition, job.federation.clients, data.train.size(), data.train.labels(),
-                   data.train.classes(), job.job.seed);
+    check_calibration(job.noise, make_partition(job.federation.partition, job.federation.clients, data.train.size(),
+                                                data.train.labels(), data.train.classes(), job.job.seed));
 }
 
 int lead(const Options& options, Crew& crew, int ranks) {

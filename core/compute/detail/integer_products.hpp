@@ -16,6 +16,9 @@ namespace dither::detail {
 
 using WideCodes = std::vector<std::int16_t, boost::alignment::aligned_allocator<std::int16_t, 64>>;
 
+/// Those of an instruction set; empty: of the fastest. Throws PreconditionError on one that is not here.
+const IntegerKernels& choose_integer_kernels(std::string_view instruction_set);
+
 /// Products of that many codes of an activation and of a weight or gradient fit in 32 bits.
 std::int64_t most_summands();
 

@@ -4,6 +4,7 @@
 #include "core/compute/backend.hpp"
 #include "core/layers/detail/codes.hpp"
 #include "core/layers/layer.hpp"
+#include "core/quantize/learned.hpp"
 #include "core/quantize/quantizer.hpp"
 
 #include <cstdint>
@@ -12,6 +13,7 @@
 
 namespace dither {
 
+struct ActivationGrid;
 struct QuantizeOptions;
 
 /// What tells one weighted layer from another.
@@ -20,6 +22,7 @@ struct WeightedShape {
     Shape input;            ///< one item, batch extent 1
     Shape result;           ///< of the product; one item, batch extent 1
     Shape weight;           ///< output channels last
+    ConvGeometry geometry;  ///< a linear layer is the 1x1 convolution of a 1x1 image
     std::int64_t fan_in = 0;
     double macs = 0;
     bool bias = true;
@@ -46,6 +49,7 @@ public:
     void reset() override;
     void report(LayerStatistics& statistics) const override;
     bool absorb(Tail tail) override;
+    void lower(Lowering& out) override;
 
 private:
     /// What the layer measured since reset().
@@ -55,10 +59,21 @@ private:
         std::uint64_t passes = 0;     ///< quantized forward passes in training
         QuantError weights;           ///< of Q_f on the weights, sampled
         QuantError gradients;         ///< of dy at kProbeBits
+        std::uint64_t nonzero = 0;    ///< values of dy, sampled
+        std::uint64_t underflow = 0;  ///< of them that were rounded to 0
+    };
+
+    /// The bits of each operand.
+    struct Widths {
+        int weights = kFullBits;
+        int inputs = kFullBits;
+        int gradients = kFullBits;  ///< of every operand of the backward pass, at most
     };
 
     // Forward.
     std::span<const float> parameters_of(const Pass& pass);
+    Tensor with_drop_in(Tensor x, const Pass& pass) const;
+    void set_ranges(const Tensor& x, const Pass& pass);
     Tensor forward_exact(Tensor x, std::span<const float> bias, const Pass& pass);
     Tensor forward_integer(Tensor x, std::span<const float> bias, const Pass& pass);
     void keep_clipped(const Tensor& x, const Pass& pass);
@@ -89,9 +104,22 @@ private:
     Tensor input_gradient(const WeightCodes& weights, std::span<const float> units, const Pass& pass);
     float align_items(std::span<const float> scales);
     void measure_gradient(const Tensor& dy, const Pass& pass);
+    void count_underflow(std::uint64_t before, std::uint64_t after);
+    void train_ranges(const Tensor& dx);
     void mask_weight_gradient() const;
 
-    LayerBits bits(const Pass& pass) const;
+    // Conversion (weighted_lower.cpp).
+    void check_integer_form(const Lowering& out) const;
+    ActivationGrid grid_for(float reach);
+
+    Widths widths(const Pass& pass) const;
+    bool narrows_weights() const { return widths_.gradients < widths_.weights; }  ///< for the backward pass
+    bool narrows_inputs() const { return widths_.gradients < widths_.inputs; }
+    bool has_integer_weights() const;
+    bool learns_weights() const;
+    bool learns_inputs() const;
+    QuantLayout weight_layout() const;
+    QuantLayout input_layout() const;
     bool runs_integers() const { return execution_ == Execution::integer && makers_.integer != nullptr; }
     bool integer_forward() const;
     bool integer_backward() const;
@@ -114,10 +142,13 @@ private:
     Quantizer gradient_quantizer_;
     Quantizer narrow_weight_quantizer_;  ///< to the backward bits: nearest, exact range
     Quantizer narrow_input_quantizer_;
-    Quantizer probe_quantizer_;  ///< for backward_error
+    Quantizer probe_quantizer_;                   ///< for backward_error
+    std::unique_ptr<LearnedRange> weight_range_;  ///< null where ranges are not learned
+    std::unique_ptr<LearnedRange> input_range_;
     std::size_t index_ = 0;
-    std::span<float> values_;
+    std::span<float> values_;  ///< weights and bias
     std::span<float> gradients_;
+    std::span<float> range_gradients_;      ///< of the learned ranges
     std::vector<float> no_bias_;            ///< zeros, for a layer without one
     AlignedFloats noisy_;                   ///< weights and bias with noise
     AlignedFloats rounded_;                 ///< weights, where they are needed as rounded floats
@@ -129,13 +160,14 @@ private:
     std::span<const float> exact_weights_;  ///< w + noise, of the last forward pass
 
     // Kept by the last forward pass.
-    LayerBits bits_;
+    Widths widths_;
     std::int64_t batch_ = 0;
     Shape x_shape_;
     std::span<const float> product_weights_;  ///< w~, where the forward pass ran in fp32
     WeightCodes weights_;                     ///< w~, where it ran on integers
     WeightCodes narrow_weights_;
-    Tensor input_;  ///< x~, or empty where its codes are kept
+    Tensor exact_input_;  ///< x, where its range is learned
+    Tensor input_;        ///< x~, or empty where its codes are kept
     ActivationCodes codes_;
     Buffer<std::uint8_t> places_;   ///< of the tail
     Buffer<std::uint8_t> clipped_;  ///< a bit for each value of x; empty if none

@@ -64,7 +64,13 @@ private:
     const ModelInput& input_;
     const Backend& backend_;
     Shape shape_;
-    std::uint32_t dropouts_ = 0;
+    /// Layers of a kind so far, of the ways within residual blocks too.
+    struct Counts {
+        std::uint32_t dropouts = 0;
+        std::uint32_t linears = 0;
+        std::uint32_t convolutions = 0;
+    };
+    Counts counts_;
     std::vector<std::unique_ptr<Layer>> layers_;
 };
 

@@ -5,7 +5,7 @@
 
 namespace dither {
 
-std::unique_ptr<Loss> make_cross_entropy();
-std::unique_ptr<Loss> make_mse();
+std::unique_ptr<Loss> make_cross_entropy(double label_smoothing);
+std::unique_ptr<Loss> make_mse(double label_smoothing);
 
 }  // namespace dither

@@ -1,6 +1,7 @@
 // -log softmax(z)[label] = log(sum_k e^(z_k - m)) - (z_label - m) with m = max z, so that no exponential overflows;
-// its gradient is softmax(z) - onehot(label). The exponentials are the same on every processor, and with them the
-// gradient; the logarithm, the C library's, reaches the reported loss alone.
+// its gradient is softmax(z) - onehot(label). Smoothed by e, the target is t = (1 - e) onehot(label) + e / classes, the
+// loss log(sum_k e^(z_k - m)) - sum_k t_k (z_k - m) and the gradient softmax(z) - t. The exponentials are the same on
+// every processor, and with them the gradient; the logarithm, the C library's, reaches the reported loss alone.
 #include "core/error.hpp"
 #include "core/model/detail/losses.hpp"
 #include "core/vector_math.hpp"
@@ -15,6 +16,8 @@ namespace {
 
 class CrossEntropy final : public Loss {
 public:
+    explicit CrossEntropy(double smoothing) : smoothing_(smoothing) {}
+
     Score evaluate(const Tensor& output, const Targets& targets, Tensor* gradient) const override {
         const std::int64_t batch = output.shape()[0];
         require(targets.labels.size() == static_cast<std::size_t>(batch), "cross_entropy: {} labels for {} samples",
@@ -33,7 +36,7 @@ public:
                 scratch.resize(z.size());
             const std::span<float> powers = gradient == nullptr ? std::span(scratch) : gradient->item(i);
             const double total = exponentials_above(*top, z, powers);
-            score.loss += std::log(total) - (z[label] - *top);
+            score.loss += std::log(total) - expected_above(*top, z, label);
             score.correct += top - z.begin() == label;
             if (gradient != nullptr)
                 finish_gradient(total, label, batch, powers);
@@ -49,19 +52,33 @@ private:
         return std::accumulate(out.begin(), out.end(), 0.0);
     }
 
-    /// Of one sample, from its exponentials.
-    static void finish_gradient(double total, std::int32_t label, std::int64_t batch, std::span<float> gradient) {
-        const double scale = 1 / (total * static_cast<double>(batch));
-        for (float& value : gradient)
-            value = static_cast<float>(value * scale);
-        gradient[label] -= 1 / static_cast<float>(batch);
+    /// sum_k t_k (z_k - top).
+    double expected_above(float top, std::span<const float> z, std::int32_t label) const {
+        const double of_label = z[label] - top;
+        if (smoothing_ == 0)
+            return of_label;
+        const double all =
+            std::accumulate(z.begin(), z.end(), 0.0, [=](double sum, float v) { return sum + (v - top); });
+        return (1 - smoothing_) * of_label + smoothing_ * all / static_cast<double>(z.size());
     }
+
+    /// Of one sample, from its exponentials.
+    void finish_gradient(double total, std::int32_t label, std::int64_t batch, std::span<float> gradient) const {
+        const double scale = 1 / (total * static_cast<double>(batch));
+        const double spread = smoothing_ / static_cast<double>(gradient.size()) / static_cast<double>(batch);
+        for (float& value : gradient)
+            value = static_cast<float>(value * scale - spread);
+        gradient[label] -= static_cast<float>((1 - smoothing_) / static_cast<double>(batch));
+    }
+
+    double smoothing_;
 };
 
 }  // namespace
 
-std::unique_ptr<Loss> make_cross_entropy() {
-    return std::make_unique<CrossEntropy>();
+std::unique_ptr<Loss> make_cross_entropy(double label_smoothing) {
+    require(label_smoothing >= 0 && label_smoothing < 1, "a label smoothing of {}, expected 0 .. 1", label_smoothing);
+    return std::make_unique<CrossEntropy>(label_smoothing);
 }
 
 }  // namespace dither

@@ -35,7 +35,7 @@ private:
 
 }  // namespace
 
-std::unique_ptr<Loss> make_mse() {
+std::unique_ptr<Loss> make_mse(double) {
     return std::make_unique<MeanSquaredError>();
 }
 

@@ -8,5 +8,8 @@ namespace dither {
 
 std::unique_ptr<Noise> make_gaussian(const NoiseOptions& options);
 std::unique_ptr<Noise> make_xi(const NoiseOptions& options);
+std::unique_ptr<Noise> make_differential(const NoiseOptions& options);
+std::unique_ptr<Noise> make_naive(const NoiseOptions& options);
+std::unique_ptr<Noise> make_dither(const NoiseOptions& options);
 
 }  // namespace dither

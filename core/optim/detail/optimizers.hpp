@@ -8,6 +8,7 @@ namespace dither {
 
 std::unique_ptr<Optimizer> make_sgd(const OptimizerOptions& options, const Schema& schema);
 std::unique_ptr<Optimizer> make_adam(const OptimizerOptions& options, const Schema& schema);
+std::unique_ptr<Optimizer> make_adamw(const OptimizerOptions& options, const Schema& schema);
 
 /// What every step requires of its operands.
 void check_step(const Schema& schema, std::span<const float> parameters, std::span<const float> gradients,

@@ -45,7 +45,7 @@ std::size_t files_in(const std::filesystem::path& folder) {
 }
 
 /// A file around any body.
-std::string sealed(const std::string& body, char version = 2) {
+std::string sealed(const std::string& body, char version = 3) {
     std::string bytes("DITHMDL1");
     bytes.append({version, 0, 0, 0});
     for (std::size_t byte = 0; byte < 8; ++byte)
@@ -61,10 +61,31 @@ std::string body_of(const std::filesystem::path& file) {
     return bytes.substr(20, bytes.size() - 52);
 }
 
-/// The sample in version 1, which ends before version 2's empty list: a u64.
+/// What version 3 ends with where nothing is averaged: an empty list (u64), no rounds (u32), two absent numbers.
+const std::string kNothingAveraged = std::string(12, '\0') + std::string(2, '\1');
+
+/// Its body without the end, which must be there.
+std::string without(const std::string& body, const std::string& end) {
+    REQUIRE(body.ends_with(end));
+    return body.substr(0, body.size() - end.size());
+}
+
+std::string version_2_of(const std::filesystem::path& file) {
+    return sealed(without(body_of(file), kNothingAveraged), 2);
+}
+
+/// Without untrained tensors: it ends before version 2's empty list, a u64.
 std::string version_1_of(const std::filesystem::path& file) {
-    const std::string body = body_of(file);
-    return sealed(body.substr(0, body.size() - 8), 1);
+    return sealed(without(body_of(file), std::string(8, '\0') + kNothingAveraged), 1);
+}
+
+Checkpoint averaged_checkpoint() {
+    Checkpoint checkpoint = sample_checkpoint();
+    checkpoint.averaged = {0.5F, -1, 2, 3, 4, 5, 6, 7};
+    checkpoint.averaged_rounds = 3;
+    checkpoint.totals.swa_accuracy = 0.875;
+    checkpoint.totals.swa_loss = 0.25;
+    return checkpoint;
 }
 
 std::string list_of(const std::vector<std::uint32_t>& values) {
@@ -103,7 +124,7 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, sample_checkpoint());
         CHECK(load_checkpoint(file) == sample_checkpoint());
         CHECK(files_in(folder.path()) == 1);
-        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x02\0\0\0", 12)));
+        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x03\0\0\0", 12)));
     }
 
     TEST_CASE("version 1 keeps its bytes: old checkpoints stay readable") {
@@ -118,16 +139,29 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK(load_checkpoint(file) == sample_checkpoint());
     }
 
-    TEST_CASE("version 2 keeps its bytes") {
+    TEST_CASE("version 2 keeps its bytes: old checkpoints stay readable") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         Checkpoint checkpoint = sample_checkpoint();
         checkpoint.schema = normed_schema();
         save_checkpoint(file, checkpoint);
-        const std::string bytes = read_text(file);
+        const std::string bytes = version_2_of(file);
         CHECK(bytes.size() == 652);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "a1ba008f4f79ef8f764601735c297466992bebcba5bdae3420a6c37c40c996e9");
+        write_text(file, bytes);
+        CHECK(load_checkpoint(file) == checkpoint);
+    }
+
+    TEST_CASE("version 3 keeps its bytes") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, averaged_checkpoint());
+        CHECK(load_checkpoint(file) == averaged_checkpoint());
+        const std::string bytes = read_text(file);
+        CHECK(bytes.size() == 574 + 8 + 8 + 8 * 4 + 4 + 2 * 9);
+        CHECK(to_hex(sha256(std::string_view(bytes))) ==
+              "9f3678656d0e3e10c8302d43d1dbe9876e3c2ec99f592cbd470608982b707d44");
     }
 
     TEST_CASE("tensors that are not trained come back as such") {
@@ -147,21 +181,19 @@ TEST_SUITE("aggregator/checkpoint") {
         checkpoint.schema = normed_schema();
         save_checkpoint(file, checkpoint);
         std::string body = body_of(file);
-        const std::string list = list_of({2, 3});
-        REQUIRE(body.ends_with(list));
-        body.resize(body.size() - list.size());
+        body = without(body, list_of({2, 3}) + kNothingAveraged);
         const std::string unreadable = "model.dither has a body that cannot be read: ";
         for (const auto& ordinals : {std::vector<std::uint32_t>{3, 2}, {3, 3}}) {
-            write_text(file, sealed(body + list_of(ordinals)));
+            write_text(file, sealed(body + list_of(ordinals) + kNothingAveraged));
             CHECK(refusal_of(file).find(unreadable + "untrained tensors that do not ascend") != std::string::npos);
         }
         for (const auto& ordinals : {std::vector<std::uint32_t>{4}, {2, 3, 4}}) {
-            write_text(file, sealed(body + list_of(ordinals)));
+            write_text(file, sealed(body + list_of(ordinals) + kNothingAveraged));
             CHECK(refusal_of(file).find(unreadable + "an untrained tensor 4") != std::string::npos);
         }
-        write_text(file, sealed(body + list_of({1, 2})));
+        write_text(file, sealed(body + list_of({1, 2}) + kNothingAveraged));
         CHECK(refusal_of(file).find(unreadable + "layer bn1 has a trained tensor") != std::string::npos);
-        write_text(file, sealed(body + list_of({3})));
+        write_text(file, sealed(body + list_of({3}) + kNothingAveraged));
         CHECK(load_checkpoint(file).schema.layers()[1].trained_count() == 2);
     }
 
@@ -199,11 +231,11 @@ TEST_SUITE("aggregator/checkpoint") {
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
         const std::string good = read_text(file);
-        for (const char version : {'\0', '\x03', '\x09'}) {
+        for (const char version : {'\0', '\x04', '\x09'}) {
             std::string bytes = good;
             bytes[8] = version;
             write_text(file, bytes);
-            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 2", int{version})) !=
+            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 3", int{version})) !=
                   std::string::npos);
         }
     }
@@ -254,6 +286,15 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         checkpoint = sample_checkpoint();
         checkpoint.model[2] = std::numeric_limits<float>::quiet_NaN();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = averaged_checkpoint();
+        checkpoint.averaged.pop_back();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = averaged_checkpoint();
+        checkpoint.averaged_rounds = 0;
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = averaged_checkpoint();
+        checkpoint.averaged[2] = std::numeric_limits<float>::infinity();
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         CHECK(files_in(folder.path()) == 0);
     }

@@ -285,6 +285,45 @@ TEST_SUITE("aggregator/controller") {
         CHECK(controller.plan() == calm);
     }
 
+    TEST_CASE("bits that the job fixes stand in the plan, and the wider operand names the forward phase") {
+        Job job = grid_job(0, 0, "uniform");
+        job.precision.bits = 16;
+        job.quantize.weights.bits = 2;
+        job.quantize.activations.bits = 4;
+        job.quantize.layers = {{.match = "fc2", .settings = {{"weights.bits", "8"}, {"gradients.bits", "3"}}}};
+        job.quantize.optimizer_bits = 8;
+        const Schema schema = small_schema();
+        Controller controller(job, schema);
+        for (int round = 0; round < 2; ++round) {
+            const auto& layers = controller.plan().layers;
+            CHECK(layers[0].forward == 4);
+            CHECK(layers[0].backward == 16);
+            CHECK(layers[0].optimizer == 8);
+            CHECK(layers[1].forward == 8);
+            CHECK(layers[1].backward == 3);
+            const std::vector<LayerStatistics> statistics(2, moved(1, 0.5F));
+            CHECK(controller.learn(1, 1.0, statistics).empty());
+        }
+        job.precision.policy = "fp32";
+        const Controller full(job, schema);
+        for (const LayerBits& layer : full.plan().layers)
+            CHECK(layer.forward == kFullBits);
+    }
+
+    TEST_CASE("a change that fixed bits undo is not reported") {
+        Job job = grid_job(0, 0, "numgeom");
+        const Schema schema = small_schema();
+        const std::vector<LayerStatistics> statistics(2, moved(1, 0.5F));
+        Controller free(job, schema);
+        REQUIRE_FALSE(free.learn(1, 1.0, statistics).empty());
+        job.quantize.weights.bits = job.quantize.activations.bits = job.quantize.gradients.bits = 8;
+        job.quantize.optimizer_bits = 8;
+        Controller fixed(job, schema);
+        CHECK(fixed.learn(1, 1.0, statistics).empty());
+        for (const LayerBits& layer : fixed.plan().layers)
+            CHECK(layer.forward == 8);
+    }
+
     TEST_CASE("a model that is not finite, or beyond every grid, cannot be broadcast") {
         const Controller grid(grid_job(0, 8), small_schema());
         const Controller raw(raw_job(), small_schema());

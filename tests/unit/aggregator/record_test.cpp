@@ -37,6 +37,7 @@ RoundRecord sample_record() {
     record.layers[0].curvature = 0.25F;
     record.layers[0].curvature_norm = 7;
     record.layers[0].forward_error = 0.1F;
+    record.layers[0].underflow = 0.25F;
     record.layers[1].curvature_norm = 5;
     record.reason = {"one", "two"};
     return record;
@@ -72,6 +73,7 @@ TEST_SUITE("aggregator/record") {
         CHECK(layer["bits"] == json{{"forward", 8}, {"backward", 4}, {"optimizer", 8}, {"uplink", 8}, {"downlink", 8}});
         CHECK(layer["grad_norm"] == 0.1);  // the float's own digits
         CHECK(layer["snr_db"] == doctest::Approx(20));
+        CHECK(layer["underflow"] == 0.25);
         CHECK(line["layers"][1]["name"] == "fc2");
     }
 
@@ -159,6 +161,24 @@ TEST_SUITE("aggregator/record") {
         CHECK(summary["cpu"] == "a processor");
         CHECK(summary["version"] == std::string(version()));
         CHECK(identity(parse_job(summary["job"].get<std::string>(), "summary")) == identity(job));
+    }
+
+    TEST_CASE("only a run that averages models speaks of the average") {
+        RoundRecord record = sample_record();
+        CHECK_FALSE(json::parse(to_json_line(record, small_schema())).contains("swa_loss"));
+        RunTotals totals;
+        totals.add(record, 0, 0);
+        CHECK_FALSE(json::parse(to_summary_json({}, totals, {}, {})).contains("swa_accuracy"));
+        record.swa_loss = 0.125;
+        record.swa_accuracy = 0.95;
+        const json line = json::parse(to_json_line(record, small_schema()));
+        CHECK(line["swa_loss"] == 0.125);
+        CHECK(line["swa_accuracy"] == 0.95);
+        totals.add(record, 0, 0);
+        totals.add(sample_record(), 0, 0);
+        const json summary = json::parse(to_summary_json({}, totals, {}, {}));
+        CHECK(summary["swa_loss"] == 0.125);
+        CHECK(summary["swa_accuracy"] == 0.95);
     }
 
     TEST_CASE("a run without an evaluation has no accuracy, and one without a round no ratios") {

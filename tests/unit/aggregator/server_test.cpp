@@ -415,6 +415,77 @@ TEST_SUITE("aggregator/server") {
             CHECK(rounds[round]["test_accuracy"].is_null());
     }
 
+    TEST_CASE("the average is the mean of the models since its start, and leaves the model itself alone") {
+        Job job = small_job();
+        const TemporaryFolder plain;
+        const RunResult expected = run_honestly(job, plain.path());
+        job.train.swa_start = 3;
+        const TemporaryFolder folder;
+        const RunResult result = run_honestly(job, folder.path());
+        CHECK(result.model == expected.model);
+        std::vector<double> sum;
+        for (const std::uint32_t last : {3U, 4U, 5U}) {
+            const TemporaryFolder shorter;
+            run_honestly(job, shorter.path(), {.stop_after = last});
+            const std::vector<float> model = load_checkpoint(shorter.path() / "model.dither").model;
+            sum.resize(model.size());
+            for (std::size_t i = 0; i < model.size(); ++i)
+                sum[i] += model[i];
+        }
+        const Checkpoint checkpoint = load_checkpoint(folder.path() / "model.dither");
+        CHECK(checkpoint.averaged_rounds == 3);
+        REQUIRE(checkpoint.averaged.size() == sum.size());
+        for (std::size_t i = 0; i < sum.size(); ++i)
+            CHECK(std::abs(checkpoint.averaged[i] - sum[i] / 3) < 1e-6);
+        CHECK(load_checkpoint(plain.path() / "model.dither").averaged.empty());
+    }
+
+    TEST_CASE("the average is evaluated with the model, from its start on") {
+        Job job = small_job();
+        job.train.swa_start = 2;
+        job.job.evaluate_every = 2;
+        const TemporaryFolder folder;
+        run_honestly(job, folder.path());
+        const auto rounds = rounds_of(folder.path());
+        for (const json& round : rounds)
+            CHECK(round.contains("swa_accuracy") ==
+                  (round["round"] == 2 || round["round"] == 4 || round["round"] == 5));
+        CHECK(rounds[1]["swa_loss"] == rounds[1]["test_loss"]);  // the mean of one model
+        CHECK(rounds[4]["swa_loss"] != rounds[4]["test_loss"]);
+        const json summary = json::parse(read_text(folder.path() / "summary.json"));
+        CHECK(summary["swa_loss"] == rounds[4]["swa_loss"]);
+        CHECK(summary["swa_accuracy"] == rounds[4]["swa_accuracy"]);
+    }
+
+    TEST_CASE("an average survives an interrupt, to the bit") {
+        Job job = small_job();
+        job.train.swa_start = 2;
+        const TemporaryFolder whole;
+        const TemporaryFolder halves;
+        run_honestly(job, whole.path());
+        for (const std::uint32_t stop : {1U, 3U}) {
+            run_honestly(job, halves.path(), {.resume = stop > 1, .stop_after = stop});
+            CHECK(load_checkpoint(halves.path() / "model.dither").averaged_rounds == stop - 1);
+        }
+        run_honestly(job, halves.path(), {.resume = true});
+        const Checkpoint expected = load_checkpoint(whole.path() / "model.dither");
+        const Checkpoint resumed = load_checkpoint(halves.path() / "model.dither");
+        CHECK(resumed.averaged == expected.averaged);
+        CHECK(resumed.totals.swa_loss == expected.totals.swa_loss);
+        CHECK(rounds_of(halves.path()) == rounds_of(whole.path()));
+    }
+
+    TEST_CASE("an abandoned round adds nothing to the average") {
+        Job job = small_job();
+        job.train.swa_start = 2;
+        job.federation.clients = 4;
+        job.precision.policy = "uniform";
+        const TemporaryFolder folder;
+        run(job, folder.path(), {{failing(job, 3, 0, true)}});
+        CHECK(rounds_of(folder.path())[2]["committed"] == false);
+        CHECK(load_checkpoint(folder.path() / "model.dither").averaged_rounds == 3);
+    }
+
     TEST_CASE("more clients than needed are asked, and those that come after the cohort are late") {
         Job job = small_job();
         job.federation.over_select = 1.5;

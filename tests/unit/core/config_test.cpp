@@ -100,6 +100,50 @@ pictures = false
         CHECK_THROWS_WITH_AS(with({"quantize.format8=e3m4"}), doctest::Contains("e5m2"), dither::InputError);
     }
 
+    TEST_CASE("layers may have quantizers of their own, and the resolved job says so") {
+        const std::string toml = R"(
+[[quantize.layers]]
+match = "conv*"
+weights = { scheme = "per_group_symmetric", group_size = 16 }
+activations.bits = 8
+[[quantize.layers]]
+match = "conv2"
+weights.bits = 2
+)";
+        const Job job = dither::parse_job(toml, "job.toml");
+        const dither::QuantizeOptions first = options_for(job.quantize, "conv1");
+        CHECK(first.weights.granularity == dither::Granularity::per_group);
+        CHECK(first.weights.group_size == 16);
+        CHECK(first.weights.bits == 0);
+        CHECK(first.activations.bits == 8);
+        CHECK(options_for(job.quantize, "conv2").weights.bits == 2);
+        CHECK(options_for(job.quantize, "fc1").weights == job.quantize.weights);
+        CHECK(dither::parse_job(to_toml(job), "again").quantize == job.quantize);
+        CHECK(to_toml(dither::parse_job(to_toml(job), "again")) == to_toml(job));
+    }
+
+    TEST_CASE("a fault in a layer's quantizer is named with its place and line") {
+        CHECK(error_of("[[quantize.layers]]\nmatch = \"fc1\"\nweights.bits = 1") ==
+              "job.toml:3:16: quantize.layers[0].weights.bits: expected \"plan\" or an integer, 2 .. 16, found 1");
+        CHECK(error_of("[[quantize.layers]]\nmatch = \"fc1\"\nweights.bit = 4") ==
+              "job.toml:3:9: unknown key quantize.layers[0].weights.bit; the nearest known one is weights.bits");
+        CHECK(error_of("[[quantize.layers]]\nweights.bits = 4")
+                  .find("quantize.layers[0].match: expected a layer's name or a pattern") != std::string::npos);
+        CHECK(error_of("[quantize]\nlayers = 3").find("quantize.layers: expected a list of tables") !=
+              std::string::npos);
+    }
+
+    TEST_CASE("what cannot be learned is refused, with the reason") {
+        CHECK(error_of("[precision]\npolicy = \"fp32\"\n[quantize]\nweights.observer = \"lsq\"")
+                  .find("a range is learned where values are rounded, and at 32 bits none are") != std::string::npos);
+        CHECK(error_of("[quantize]\nactivations = { observer = \"lsq_plus\", scheme = \"per_tensor_symmetric\" }")
+                  .find("is learned for affine schemes only") != std::string::npos);
+        CHECK(error_of("[quantize]\ngradients.observer = \"lsq\"").find("expected one of \"minmax\"") !=
+              std::string::npos);
+        CHECK(error_of("[quantize]\nweights.observer = \"pact\"").find("expected one of \"minmax\"") !=
+              std::string::npos);
+    }
+
     TEST_CASE("overrides win over the file, and the last one over the others") {
         const std::string toml =
             "[federation]\npartition = { kind = \"dirichlet\", alpha = 0.1 }\n[precision]\nbits = 16";
@@ -263,6 +307,28 @@ pictures = false
                       "dirichlet deals classes"));
     }
 
+    TEST_CASE("training aids that do not go together are refused") {
+        CHECK(
+            error_of("", {"train.label_smoothing=0.1", "train.loss=mse", "data.format=csv", "data.task=regression"}) ==
+            "job.toml: train.label_smoothing = 0.1 (--set train.label_smoothing=0.1), train.loss = \"mse\" (--set "
+            "train.loss=mse): label smoothing is for classes, and mse has none");
+        CHECK(
+            error_of("", {"train.swa_start=21"}) ==
+            "job.toml: train.swa_start = 21 (--set train.swa_start=21), job.rounds = 20 (default): the run ends before "
+            "the averaging of models starts");
+        CHECK_NOTHROW(with({"train.swa_start=20"}));
+        const std::string moving =
+            "a trained step size moves between two steps, and weights without fp32 masters cannot follow";
+        CHECK(error_of("", {"train.master_weights=false", "quantize.weights.observer=lsq"}) ==
+              "job.toml: train.master_weights = false (--set train.master_weights=false), quantize.weights.observer = "
+              "\"lsq\" (--set quantize.weights.observer=lsq), quantize.layers = [] (default): " +
+                  moving);
+        CHECK(error_of("[train]\nmaster_weights = false\n[[quantize.layers]]\nmatch = \"fc*\"\nweights = { observer = "
+                       "\"lsq\" }")
+                  .ends_with(moving));
+        CHECK_NOTHROW(with({"train.master_weights=false", "quantize.activations.observer=lsq"}));
+    }
+
     TEST_CASE("text that is not TOML is an error with its line") {
         CHECK(error_of("[job]\nrounds = ").starts_with("job.toml:2:"));
         CHECK(error_of("[job]\nseed = 1\nseed = 2").starts_with("job.toml:3:"));
@@ -292,6 +358,12 @@ pictures = false
         CHECK_FALSE(same("train.optimizer.lr=0.06"));
         CHECK_FALSE(same("quantize.weights.rounding=stochastic"));
         CHECK_FALSE(same("codec.downlink.bits=8"));
+    }
+
+    TEST_CASE("the identity is of the run's length, too, where the learning rate goes down to its end") {
+        const auto of = [](const char* kind, const char* rounds) { return identity(with({kind, rounds})); };
+        CHECK(of("train.schedule=cosine", "job.rounds=7") != of("train.schedule=cosine", "job.rounds=8"));
+        CHECK(of("train.schedule=step", "job.rounds=7") == of("train.schedule=step", "job.rounds=8"));
     }
 
     TEST_CASE("the description shows a key with its default, its range and its meaning") {

@@ -7,6 +7,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numbers>
 #include <vector>
 
 using namespace dither;
@@ -78,6 +79,25 @@ TEST_SUITE("core/vector_math") {
             CHECK(binary_logarithm(power * 1.37) == doctest::Approx(std::log2(power * 1.37)).epsilon(1e-14));
         }
         CHECK_THROWS_AS(binary_logarithm(0), PreconditionError);
+    }
+
+    TEST_CASE("half a cosine is that of the library up to rounding, exact at its ends and its middle, and rises") {
+        CHECK(half_cosine(0) == 0);
+        CHECK(half_cosine(0.5) == 0.5);
+        CHECK(half_cosine(1) == 1);
+        double last = 0;
+        for (int i = 0; i <= 1000; ++i) {
+            const double t = i / 1000.0;
+            const double value = half_cosine(t);
+            CHECK(std::abs(value - (1 - std::cos(std::numbers::pi * t)) / 2) < 3e-16);
+            CHECK(value >= last);
+            CHECK(value <= 1);
+            last = value;
+        }
+        CHECK(half_cosine(1e-6) == doctest::Approx(std::numbers::pi * std::numbers::pi / 4 * 1e-12).epsilon(1e-11));
+        CHECK_THROWS_AS(half_cosine(-0.1), PreconditionError);
+        CHECK_THROWS_AS(half_cosine(1.1), PreconditionError);
+        CHECK_THROWS_AS(half_cosine(std::nan("")), PreconditionError);
     }
 
     TEST_CASE("a moving average and the norm of what it takes in come from one pass, as from two") {

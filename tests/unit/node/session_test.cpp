@@ -2,9 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <future>
 #include <thread>
 
 #include "core/config.hpp"
+#include "core/error.hpp"
 #include "node/trainer.hpp"
 #include "tests/unit/made_up_data.hpp"
 #include "transport/codec.hpp"
@@ -136,5 +138,20 @@ TEST_SUITE("node/session") {
         CHECK(stage.next<Failed>().reason == "a plan for client 2, but this node speaks for 1");
         stage.hub.send(stage.peer, stage.plan_for(1));
         CHECK(stage.next<Update>().report.samples == 60);
+    }
+
+    TEST_CASE("a job that calibrates on more samples than a client has is bad input from the start") {
+        const Dataset data = two_blobs(60);
+        Job job = Stage::made_job();  // 3 clients of 20 samples
+        job.noise = {.kind = "differential", .calibration = 21};
+        LoopbackHub hub;
+        const auto channel = hub.connect();
+        auto session =
+            std::async(std::launch::async, [&] { run_session(*channel, {.node = "worker-1", .data = &data}); });
+        while (session.wait_for(0s) != std::future_status::ready)
+            if (const auto event = hub.next_event(Clock::now() + 100ms))
+                if (const auto* joined = std::get_if<PeerJoined>(&*event))
+                    hub.send(joined->peer, Welcome{to_toml(job)});
+        CHECK_THROWS_WITH_AS(session.get(), doctest::Contains("client 0 has 20"), InputError);
     }
 }

@@ -35,8 +35,9 @@ struct Bench {
     std::vector<float> update = std::vector<float>(model.size());
     PrecisionPlan plan = PrecisionPlan::uniform(trainer.schema().layer_count(), 32);
 
-    TrainingReport train(std::uint32_t client, std::span<const std::uint32_t> indices, Probe probe = Probe::none) {
-        return trainer.train({.client = client, .round = 1, .plan = &plan, .probe = probe}, indices, model, update);
+    TrainingReport train(std::uint32_t client, std::span<const std::uint32_t> indices, Probe probe = Probe::none,
+                         std::uint32_t round = 1) {
+        return trainer.train({.client = client, .round = round, .plan = &plan, .probe = probe}, indices, model, update);
     }
 };
 
@@ -131,6 +132,132 @@ TEST_SUITE("node/trainer") {
         CHECK(plain.update == probed.update);
     }
 
+    TEST_CASE("a rate that the schedule has brought down to nothing trains nothing") {
+        Job job = small_job();
+        job.job.rounds = 4;
+        job.train.schedule = {.kind = "step", .every_rounds = 1, .factor = 1e-30};
+        Bench bench(job);
+        bench.train(0, first(100), Probe::none, 1);
+        CHECK(max_magnitude(bench.update) > 1e-3F);
+        bench.train(0, first(100), Probe::none, 2);
+        CHECK(max_magnitude(bench.update) == 0);
+    }
+
+    TEST_CASE("the rate falls within a round, step by step") {
+        Job job = small_job();
+        job.train.optimizer.momentum = 0;
+        Bench constant(job);
+        constant.train(0, first(100));
+        job.job.rounds = 1;
+        job.train.schedule.kind = "cosine";
+        Bench cosine(job);
+        cosine.train(0, first(100));
+        CHECK(squared_norm(std::span<const float>(cosine.update)) <
+              0.9 * squared_norm(std::span<const float>(constant.update)));
+    }
+
+    TEST_CASE("clipped gradients move the weights no further than the limit, and the report has their true norm") {
+        Job job = small_job();
+        job.train.optimizer = {.kind = "sgd", .lr = 1, .momentum = 0};
+        job.train.clip_norm = 1e-3;
+        Bench bench(job);
+        const TrainingReport report = bench.train(0, first(16));  // one step
+        CHECK(std::sqrt(squared_norm(std::span<const float>(bench.update))) == doctest::Approx(1e-3).epsilon(0.01));
+        double squares = 0;
+        for (const LayerStatistics& layer : report.layers)
+            squares += static_cast<double>(layer.grad_norm) * layer.grad_norm;
+        CHECK(squares > 1e-4);
+    }
+
+    TEST_CASE("a loss scale that is a power of two does not show in fp32, nor in the integers of 8 bits") {
+        for (const int bits : {32, 8}) {
+            CAPTURE(bits);
+            Bench plain(small_job());
+            plain.plan = PrecisionPlan::uniform(2, bits);
+            const TrainingReport expected = plain.train(0, first(100));
+            for (const char* kind : {"static", "dynamic"}) {
+                Job job = small_job();
+                job.train.loss_scale = {.kind = kind, .value = 4096};
+                Bench scaled(job);
+                scaled.plan = plain.plan;
+                CHECK(scaled.train(0, first(100)) == expected);
+                CHECK(scaled.update == plain.update);
+            }
+        }
+    }
+
+    TEST_CASE("dynamic loss scaling skips what overflows, recovers, and starts anew with each client") {
+        Job job = small_job();
+        job.train.loss_scale = {.kind = "dynamic", .value = 1e38};
+        job.train.epochs = 4;
+        for (const int bits : {32, 8}) {
+            CAPTURE(bits);
+            Bench bench(job);
+            bench.plan = PrecisionPlan::uniform(2, bits);
+            for (float& value : bench.model)
+                value *= 8;  // large enough weights for the gradients to overflow
+            const TrainingReport report = bench.train(3, first(100));
+            CHECK(max_magnitude(bench.update) > 0);
+            CHECK(report.layers[0].grad_norm > 0);
+            const std::vector<float> once = bench.update;
+            bench.train(3, first(100));
+            CHECK(bench.update == once);
+        }
+    }
+
+    TEST_CASE("a client whose steps are all skipped has failed, and says at which scale") {
+        Job job = small_job();
+        job.train.loss_scale = {.kind = "dynamic", .value = 1e38};
+        Bench bench(job);
+        for (float& value : bench.model)
+            value *= 1e10F;  // no scale above 1 will do
+        try {
+            bench.train(9, first(32));
+            FAIL("two steps cannot halve 1e38 far enough");
+        } catch (const TrainingError& error) {
+            CAPTURE(error.what());
+            CHECK(std::string(error.what()).find("client 9, round 1") != std::string::npos);
+            CHECK(std::string(error.what()).find("loss scale") != std::string::npos);
+        }
+    }
+
+    TEST_CASE("without master weights a client ends on the codes of its plan, biases aside") {
+        Job job = small_job();
+        job.train.master_weights = false;
+        Bench bench(job);
+        bench.plan = PrecisionPlan::uniform(2, 4);
+        bench.train(0, first(100));
+        const LayerSpec& layer = bench.trainer.schema().layers()[1];
+        const auto columns = static_cast<std::size_t>(layer.tensors[0].shape[1]);
+        const auto rows = static_cast<std::size_t>(layer.tensors[0].shape[0]);
+        for (std::size_t column = 0; column < columns; ++column) {
+            std::vector<float> channel;
+            for (std::size_t row = 0; row < rows; ++row) {
+                const std::size_t i = layer.offset + row * columns + column;
+                channel.push_back(bench.model[i] + bench.update[i]);
+            }
+            const float step = max_magnitude(channel) / 7;
+            for (const float value : channel)
+                CHECK(std::abs(value / step - std::round(value / step)) < 1e-4);
+        }
+        Bench again(job);
+        again.plan = bench.plan;
+        again.train(0, first(100));
+        CHECK(again.update == bench.update);
+    }
+
+    TEST_CASE("without master weights training still brings the loss down") {
+        Job job = small_job();
+        job.train.master_weights = false;
+        Bench once(job);
+        once.plan = PrecisionPlan::uniform(2, 8);
+        const double early = once.train(0, first(200)).train_loss;
+        job.train.epochs = 20;
+        Bench often(job);
+        often.plan = once.plan;
+        CHECK(often.train(0, first(200)).train_loss < 0.6 * early);
+    }
+
     TEST_CASE("a diverging client is named with its round, step and loss") {
         Job job = small_job();
         job.train.optimizer.lr = 1e30;
@@ -142,5 +269,47 @@ TEST_SUITE("node/trainer") {
         } catch (const TrainingError& error) {
             CHECK(std::string(error.what()).find("client 9, round 1") != std::string::npos);
         }
+    }
+
+    TEST_CASE("noise that imitates rounding is the same whoever was trained before, and another client's differs") {
+        for (const char* kind : {"differential", "naive", "dither", "none"})
+            for (const int bits : {32, 4}) {
+                CAPTURE(kind);
+                CAPTURE(bits);
+                Job job = small_job();
+                job.train.epochs = 2;
+                Bench quiet(job);
+                job.noise = {.kind = kind, .drop_in = 0.5, .calibration = 50};
+                Bench fresh(job);
+                Bench used(job);
+                quiet.plan = fresh.plan = used.plan = PrecisionPlan::uniform(2, bits);
+                quiet.train(7, first(100));
+                fresh.train(7, first(100));
+                used.train(3, first(200));
+                used.train(7, first(100));
+                CHECK(fresh.update == used.update);
+                CHECK(fresh.update != quiet.update);
+            }
+    }
+
+    TEST_CASE("noise waits for the end of the warm-up") {
+        Job job = small_job();
+        Bench quiet(job);
+        job.noise = {.kind = "differential", .drop_in = 0.5, .calibration = 50, .warmup_rounds = 1};
+        Bench warming(job);
+        job.noise.warmup_rounds = 0.5;  // within the round
+        Bench warm(job);
+        for (Bench* bench : {&quiet, &warming, &warm})
+            bench->train(7, first(100));
+        CHECK(warming.update == quiet.update);
+        CHECK(warm.update != quiet.update);
+    }
+
+    TEST_CASE("a client with fewer samples than the calibration set is named") {
+        Job job = small_job();
+        job.noise = {.kind = "differential"};
+        Bench bench(job);
+        CHECK_THROWS_WITH_AS(bench.train(9, first(99)), doctest::Contains("client 9 has 99"), InputError);
+        CHECK_NOTHROW(bench.train(9, first(100)));
     }
 }

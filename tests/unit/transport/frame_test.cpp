@@ -74,7 +74,8 @@ LayerStatistics measured_layer() {
             .update_range = 0.001953125F,
             .update_rms = 0.000244140625F,
             .saturation = 0.015625F,
-            .forward_error = 0.03125F};
+            .forward_error = 0.03125F,
+            .underflow = 0.125F};
 }
 
 RoundPlan example_plan() {
@@ -110,8 +111,8 @@ std::vector<Golden> golden_frames() {
             {"stop", Stop{.reason = "done"}}};
 }
 
-Bytes read_hex(const std::string& name) {
-    std::ifstream file(std::string(DITHER_GOLDEN_DIR) + "/v1/" + name + ".hex");
+Bytes read_hex(const std::string& name, int version = kProtocolVersion) {
+    std::ifstream file(fmt::format("{}/v{}/{}.hex", DITHER_GOLDEN_DIR, version, name));
     REQUIRE_MESSAGE(file.is_open(), name);
     Bytes bytes;
     for (std::string line; std::getline(file, line);)
@@ -228,7 +229,7 @@ TEST_SUITE("transport/frame") {
             }));
     }
 
-    TEST_CASE("the golden frames of protocol version 1 decode, and encode to the same bytes") {
+    TEST_CASE("the golden frames of protocol version 2 decode, and encode to the same bytes") {
         REQUIRE(golden_frames().size() == std::variant_size_v<Message>);
         for (const auto& [file, message] : golden_frames()) {
             CAPTURE(file);
@@ -236,6 +237,12 @@ TEST_SUITE("transport/frame") {
             CHECK(decode_frame(golden, kLimits) == message);
             CHECK(encode_frame(message) == golden);
         }
+    }
+
+    TEST_CASE("a frame of protocol version 1 is refused with both numbers") {
+        for (const auto& [file, message] : golden_frames())
+            CHECK_THROWS_WITH_AS(decode_frame(read_hex(file, 1), kLimits),
+                                 doctest::Contains("protocol version 2 is spoken here, not 1"), FormatError);
     }
 
     TEST_CASE("every truncation of a frame is refused, and every byte too many") {
@@ -312,8 +319,8 @@ TEST_SUITE("transport/frame") {
         CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
         CHECK_THROWS_WITH_AS(decode_frame(framed(9, {}), kLimits), "message type 9 is unknown", FormatError);
         Bytes frame = encode_frame(Stop{});
-        frame[4] = std::byte{2};
-        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 1 is spoken here, not 2", FormatError);
+        frame[4] = std::byte{3};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 2 is spoken here, not 3", FormatError);
         frame[0] = std::byte{'H'};
         CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
     }

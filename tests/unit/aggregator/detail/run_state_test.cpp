@@ -23,4 +23,15 @@ TEST_SUITE("aggregator/run_state") {
         CHECK(differing_keys(to_toml(one), to_toml(other)).empty());
         CHECK(identity(one) == identity(other));
     }
+
+    TEST_CASE("how long a run goes makes it another job where the learning rate goes down to its end") {
+        Job one;
+        one.train.schedule.kind = "cosine";
+        Job other = one;
+        other.job.rounds = 99;
+        CHECK(differing_keys(to_toml(one), to_toml(other)) == "job.rounds");
+        CHECK(identity(one) != identity(other));
+        other.train.schedule.kind = "step";
+        CHECK(differing_keys(to_toml(one), to_toml(other)) == "train.schedule");
+    }
 }

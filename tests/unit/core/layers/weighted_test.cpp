@@ -112,7 +112,7 @@ std::vector<float> quantized(const QuantizerOptions& options, std::span<const fl
 
 class ShiftNoise final : public Noise {
 public:
-    void perturb(std::span<const float> w, std::span<float> out, const StreamKey&) const override {
+    void perturb(std::span<const float> w, const NoiseSite&, std::span<float> out, const StreamKey&) const override {
         std::ranges::transform(w, out.begin(), [](float value) { return value + 1; });
     }
 };
@@ -367,13 +367,13 @@ TEST_SUITE("core/layers/weighted") {
             value += 1;
         clean.run({});
         Fixture noisy;
-        noisy.run({.noise = &noise, .training = true});
+        noisy.run({.noise = {.weights = &noise}, .training = true});
         CHECK(std::ranges::equal(noisy.y.values(), clean.y.values()));
         CHECK(std::ranges::equal(noisy.dx.values(), clean.dx.values()));
 
         Fixture still;
         still.run({});
-        noisy.run({.noise = &noise, .training = false});
+        noisy.run({.noise = {.weights = &noise}, .training = false});
         CHECK(std::ranges::equal(noisy.y.values(), still.y.values()));
     }
 

@@ -85,6 +85,41 @@ TEST_SUITE("core/model/loss") {
         CHECK(std::bit_cast<std::uint32_t>(gradient.data()[2]) == 0x3f54a131U);
     }
 
+    TEST_CASE("smoothed labels give the others a share, and their gradient agrees with central differences") {
+        const double share = 0.1;
+        const auto smoothed = make_loss("cross_entropy", share);
+        const auto plain = make_loss("cross_entropy");
+        Tensor output = random_tensor({3, 5}, 1);
+        const Targets targets = labels({4, 0, 2});
+        double spread = 0;  // over all classes as labels
+        for (std::int32_t label = 0; label < 5; ++label)
+            spread += plain->evaluate(output, labels({label, label, label}), nullptr).loss / 5;
+        const Score score = smoothed->evaluate(output, targets, nullptr);
+        const Score exact = plain->evaluate(output, targets, nullptr);
+        CHECK(score.loss == doctest::Approx((1 - share) * exact.loss + share * spread));
+        CHECK(score.correct == exact.correct);
+        Tensor gradient;
+        smoothed->evaluate(output, targets, &gradient);
+        CHECK(testing::worst_gradient_error(output.values(), gradient.values(), 0.01F, [&] {
+                  return smoothed->evaluate(output, targets, nullptr).mean_loss();
+              }) < 1e-3);
+    }
+
+    TEST_CASE("the gradient of a smoothed loss is zero at the smoothed target") {
+        const double share = 0.3;
+        Tensor output({1, 3});
+        std::ranges::copy(std::array{std::log(0.8F), std::log(0.1F), std::log(0.1F)}, output.data());
+        Tensor gradient;
+        make_loss("cross_entropy", share)->evaluate(output, labels({0}), &gradient);
+        for (const float value : gradient.values())
+            CHECK(std::abs(value) < 1e-6);
+    }
+
+    TEST_CASE("a loss of one label that is all spread is refused") {
+        CHECK_THROWS_AS(make_loss("cross_entropy", 1), PreconditionError);
+        CHECK_THROWS_AS(make_loss("cross_entropy", -0.1), PreconditionError);
+    }
+
     TEST_CASE("an unknown loss is refused, as are targets that do not fit the output") {
         CHECK_THROWS_AS(make_loss("hinge"), InputError);
         CHECK_THROWS_AS(make_loss("cross_entropy")->evaluate(Tensor({2, 3}), labels({0}), nullptr), PreconditionError);

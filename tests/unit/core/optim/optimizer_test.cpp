@@ -85,8 +85,42 @@ TEST_SUITE("core/optim/optimizer") {
         CHECK(after_two_steps({.kind = "adam", .lr = 0.1}) == doctest::Approx(second).epsilon(1e-5));
     }
 
+    TEST_CASE("AdamW takes its decay from the weight and leaves the moments alone") {
+        const double lr = 0.1;
+        const double decay = 0.2;
+        double w = 1;
+        double m = 0;
+        double v = 0;
+        double beta1_power = 1;
+        double beta2_power = 1;
+        for (const double g : {0.5, -0.25}) {
+            beta1_power *= 0.9;
+            beta2_power *= 0.999;
+            w *= 1 - lr * decay;
+            m = 0.9 * m + 0.1 * g;
+            v = 0.999 * v + 0.001 * g * g;
+            w -= lr * (m / (1 - beta1_power)) / (std::sqrt(v / (1 - beta2_power)) + 1e-8);
+        }
+        CHECK(after_two_steps({.kind = "adamw", .lr = lr, .weight_decay = decay}) == doctest::Approx(w).epsilon(1e-6));
+        CHECK(after_two_steps({.kind = "adamw", .lr = lr}) == after_two_steps({.kind = "adam", .lr = lr}));
+    }
+
+    TEST_CASE("the schedule's factor is one on the learning rate, decoupled decay included") {
+        for (const char* kind : {"sgd", "adam", "adamw"}) {
+            CAPTURE(kind);
+            const OptimizerOptions whole{.kind = kind, .lr = 0.05, .weight_decay = 0.1};
+            OptimizerOptions half = whole;
+            half.lr /= 2;
+            const auto scheduled = make_optimizer(whole, schema_of({{.count = 1}}));
+            std::vector<float> w{1.0F};
+            scheduled->step(w, std::vector<float>{0.5F}, nullptr, at_step(0), 0.5);
+            scheduled->step(w, std::vector<float>{-0.25F}, nullptr, at_step(1), 0.5);
+            CHECK(w[0] == after_two_steps(half));
+        }
+    }
+
     TEST_CASE("a reset optimizer starts as a new one") {
-        for (const char* kind : {"sgd", "adam"}) {
+        for (const char* kind : {"sgd", "adam", "adamw"}) {
             const OptimizerOptions options{.kind = kind};
             const std::vector<float> gradient{0.5F, -2.0F, 0.125F};
             const auto used = make_optimizer(options, schema_of({{.count = 2}, {.count = 1}}));

