@@ -1,0 +1,49 @@
+# Shared by the studies; sourced. Runs and evaluations that are done are kept, so that a study can be stopped and continued.
+#
+#     BIN      where the programs are (build/release/bin)     SEEDS  runs of each configuration (5)
+#     WORKERS  threads of a run (2)                           ROUNDS, LIMIT  length of a run (8); training images (0: all)
+#     EXTRA    more options of dither-simulate for every run: "--set train.optimizer.lr=0.1"
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+bin=${BIN:-build/release/bin}
+seeds=${SEEDS:-5}
+rounds=${ROUNDS:-8}
+common=(--set job.rounds="$rounds" --set job.evaluate_every=1000 --set data.limit="${LIMIT:-0}" --set output.pictures=false
+    --set federation.clients=10 --set federation.cohort=10 --set federation.partition=iid
+    --set codec.uplink.kind=raw --set codec.downlink.kind=raw --set noise.kind=none --set train.schedule.kind=cosine
+    ${EXTRA:-})
+
+say() { echo "$*" >&2; "$@"; }
+
+# train DIR SEED OVERRIDES...
+train() {
+    local dir=$1 seed=$2
+    shift 2
+    [ -s "$dir/summary.json" ] && return
+    rm -rf "$dir"
+    say "$bin/dither-simulate" examples/jobs/fashion_cnn2.toml --quiet --workers "${WORKERS:-2}" --out "$dir" \
+        "${common[@]}" --set job.seed="$seed" "$@" >/dev/null
+}
+
+# score DIR NAME OPTIONS...: the evaluation of the run in DIR, kept as DIR/NAME.json
+score() {
+    local dir=$1 name=$2
+    shift 2
+    [ -s "$dir/$name.json" ] && return
+    say "$bin/dither-evaluate" "$dir/model.dither" --json "$@" >"$dir/$name.json.part"
+    mv "$dir/$name.json.part" "$dir/$name.json"
+}
+
+# column FOLDER RUN NAME VARIANT: accuracy in percent, one line a seed; the runs are FOLDER/RUN-SEED
+column() { for seed in $(seq "$seeds"); do jq ".$4.accuracy * 100" "$1/$2-$seed/$3.json"; done; }
+
+# mean and standard error of the numbers on stdin; FORMAT for the mean
+moments() {
+    awk -v f="${1:-%.2f}" '{n++; s += $1; q += $1 * $1} END {
+        m = s / n; v = n < 2 ? 0 : (q - n * m * m) / (n - 1)
+        printf f " +- %.2f", m, sqrt((v < 0 ? 0 : v) / n)
+    }'
+}
+
+# paired COLUMN COLUMN: mean and standard error of the difference, seed by seed
+paired() { paste <(echo "$1") <(echo "$2") | awk '{print $1 - $2}' | moments '%+.2f'; }
