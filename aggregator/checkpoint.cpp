@@ -255,6 +255,9 @@ void check(const Checkpoint& checkpoint) {
     if (checkpoint.averaged.empty() != (checkpoint.averaged_rounds == 0))
         throw FormatError(fmt::format("holds {} averaged parameters of {} rounds", checkpoint.averaged.size(),
                                       checkpoint.averaged_rounds));
+    if (checkpoint.averaged_rounds > checkpoint.round)
+        throw FormatError(fmt::format("holds an average of {} rounds, expected at most {}", checkpoint.averaged_rounds,
+                                      checkpoint.round));
     check(checkpoint.plan, schema);
     check(checkpoint.evaluated_plan, schema);
     if (!all_finite(checkpoint.model) || !all_finite(checkpoint.averaged))

@@ -187,6 +187,8 @@ void Controller::fix(std::vector<PlanChange>& changes) {
         return std::ranges::find(kLocalPhases, c.phase) != kLocalPhases.end() &&
                fixed(c.layer, c.phase, c.from) == fixed(c.layer, c.phase, c.to);
     });
+    for (PlanChange& c : changes)
+        c.to = fixed(c.layer, c.phase, c.to);
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
         for (const Phase phase : kLocalPhases)
             plan_.layers[layer][phase] = fixed(layer, phase, plan_.layers[layer][phase]);
@@ -293,7 +295,10 @@ std::vector<PlanChange> Controller::alarm(std::uint32_t round, const std::string
         for (std::size_t i = 0; i < kLocalPhases.size(); ++i) {
             const Phase phase = kLocalPhases[i];
             int& bits = plan_.layers[layer][phase];
-            const int raised = levels_.raise(bits + 1);
+            int raised = levels_.raise(bits + 1);
+            // A layer whose bits are fixed has no level between those and fp32.
+            if (phase != Phase::optimizer && fixed_[layer].bits(phase, raised) <= bits)
+                raised = kFullBits;
             floors_[layer][i] = raised;
             if (raised == bits)
                 continue;

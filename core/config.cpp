@@ -13,6 +13,7 @@
 #include "core/optim/loss_scale.hpp"
 #include "core/optim/optimizer.hpp"
 #include "core/optim/schedule.hpp"
+#include "core/precision/plan.hpp"
 #include "core/precision/policy.hpp"
 
 #include <algorithm>
@@ -299,10 +300,36 @@ bool learns_weight_grid(const QuantizeOptions& quantize) {
            });
 }
 
+/// Whether values of a quantizer are never rounded to integers, whatever the policy decides.
+bool learns_nothing(const QuantizerOptions& options, const PrecisionOptions& precision) {
+    if (precision.policy == "fp32" || precision.levels == std::vector{kFullBits})
+        return true;
+    const int planned = precision.policy == "uniform" ? precision.bits : 0;
+    const int bits = planned == kFullBits || options.bits == 0 ? planned : options.bits;
+    return bits != 0 && !is_integer_width(options, bits);
+}
+
+void check_overrides(const Job& job, const Combinations& combinations) {
+    for (const LayerOverride& override : job.quantize.layers) {
+        combinations.forbid(override.settings.empty(), {"quantize.layers"}, "an override with nothing but a match");
+        QuantizeOptions alone = job.quantize;
+        alone.layers = {{.match = "*", .settings = override.settings}};
+        const QuantizeOptions resolved = options_for(alone, "");
+        for (const QuantizerOptions* options : {&resolved.weights, &resolved.activations})
+            combinations.forbid(is_learned(options->observer) && learns_nothing(*options, job.precision),
+                                {"quantize.layers", "precision.policy", "precision.bits"},
+                                "a range is learned where values are rounded to integers, and at these bits none are");
+    }
+}
+
 void check_training(const Job& job, const Combinations& combinations) {
     const TrainOptions& train = job.train;
     combinations.forbid(train.label_smoothing > 0 && train.loss == "mse", {"train.label_smoothing", "train.loss"},
                         "label smoothing is for classes, and mse has none");
+    combinations.forbid(train.schedule.warmup_rounds >= job.job.rounds, {"train.schedule.warmup_rounds", "job.rounds"},
+                        "the run ends before the learning rate has warmed up");
+    combinations.forbid(job.noise.warmup_rounds >= job.job.rounds, {"noise.warmup_rounds", "job.rounds"},
+                        "the run ends before noise sets in");
     combinations.forbid(train.swa_start > job.job.rounds, {"train.swa_start", "job.rounds"},
                         "the run ends before the averaging of models starts");
     combinations.forbid(!train.master_weights && learns_weight_grid(job.quantize),
@@ -338,12 +365,11 @@ void check_combinations(const Job& job, const Combinations& combinations) {
     combinations.forbid(job.precision.policy == "uniform" && !a_level, {"precision.bits", "precision.levels"},
                         "the bits of the uniform policy are none of the levels");
     for (const auto& [key, options] : {std::pair{"quantize.weights.observer", &job.quantize.weights},
-                                       std::pair{"quantize.activations.observer", &job.quantize.activations}}) {
-        const bool fp32 =
-            job.precision.policy == "fp32" || (job.precision.policy == "uniform" && job.precision.bits == 32);
-        combinations.forbid(is_learned(options->observer) && fp32, {key, "precision.policy", "precision.bits"},
-                            "a range is learned where values are rounded, and at 32 bits none are");
-    }
+                                       std::pair{"quantize.activations.observer", &job.quantize.activations}})
+        combinations.forbid(is_learned(options->observer) && learns_nothing(*options, job.precision),
+                            {key, "precision.policy", "precision.bits"},
+                            "a range is learned where values are rounded to integers, and at these bits none are");
+    check_overrides(job, combinations);
     const QuantizerOptions& activations = job.quantize.activations;
     combinations.forbid((activations.observer == Observer::lsq_plus || activations.observer == Observer::pact) &&
                             activations.symmetry == Symmetry::symmetric,

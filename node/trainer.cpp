@@ -126,6 +126,7 @@ double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t
     const std::size_t size = std::min<std::size_t>(job_.train.batch_size, order_.size() - first);
     Pass pass{.plan = task.plan, .noise = noise(task, number), .key = key, .training = true};
     pass.key.step = number;
+    pass.loss_scale = static_cast<float>(scaler_.scale());
     pass.measure = task.plan != nullptr && number % kMeasureEvery == 0;
     data_.gather(std::span(order_).subspan(first, size), batch_, job_.data.augment, pass.key);
 

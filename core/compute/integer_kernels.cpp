@@ -103,7 +103,7 @@ void multiply_tiles(const Tiles& tiles, std::int64_t count, std::int64_t height,
         for (std::int64_t r = 0; r < height; ++r) {
             std::int32_t* to = tiles.out + outputs[r];
             for (std::int64_t n = 0; n < channels; ++n)
-                to[n] = tiles.accumulate ? to[n] + sums[places[r] + n] : sums[places[r] + n];
+                to[n] = tiles.accumulate ? wrapping_sum(to[n], sums[places[r] + n]) : sums[places[r] + n];
         }
     }
 }

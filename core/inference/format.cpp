@@ -44,7 +44,7 @@ private:
     std::vector<std::byte> bytes_;
 };
 
-/// Never reads beyond its bytes, and never takes more memory than they have.
+/// Never reads beyond its bytes; what is read takes no memory before its bytes are there.
 class Reader {
 public:
     explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
@@ -237,7 +237,10 @@ IntegerModel read_body(Reader& in) {
         const float mean = in.get_float();
         model.scaling.push_back({mean, in.get_float()});
     }
-    for (std::int64_t count = in.get_count(); count > 0; --count) {
+    std::int64_t count = in.get_count();
+    if (count > std::int64_t{kMaxSteps})
+        throw FormatError(fmt::format("integer model: {} steps, expected at most {}", count, kMaxSteps));
+    for (; count > 0; --count) {
         Step step{.input = in.get<std::uint32_t>(), .operation = {}};
         step.operation = operation_of(in.get<std::uint8_t>());
         std::visit([&](auto& operation) { read(in, operation); }, step.operation);

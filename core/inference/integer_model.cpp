@@ -12,6 +12,8 @@ namespace {
 constexpr std::int64_t kMaxExtent = 1 << 20;    // of an image or a kernel
 constexpr std::int64_t kMaxValues = 1LL << 26;  // of all steps of one sample together, with their padding
 constexpr int kMaxOutputs = 1 << 20;
+constexpr std::int64_t kMaxWindow = 15;    // of a maximum pool, as in training
+constexpr std::int64_t kMeanWindow = 255;  // of a mean that is not of the whole image
 
 template <typename... Args>
 void expect(bool holds, fmt::format_string<Args...> message, Args&&... args) {
@@ -26,6 +28,12 @@ bool all_finite(std::span<const float> values) {
 /// Positive and not so small that its bits are few.
 bool is_scale(float value) {
     return std::isnormal(value) && value > 0;
+}
+
+/// Names are printed.
+void check_text(const std::string& text) {
+    expect(std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; }),
+           "a name with control characters");
 }
 
 bool is_extent(std::int64_t value) {
@@ -44,6 +52,19 @@ std::int64_t padded_count(const Shape& shape, std::int64_t padding) {
     return count;
 }
 
+/// Places of an image that the plan of a convolution visits: all, for each of its stride * stride classes
+/// (core/compute/integer_convolution.cpp). kMaxValues + 1 for anything larger.
+std::int64_t planned_places(const ConvGeometry& g) {
+    const std::int64_t classes = g.stride * g.stride;
+    const std::int64_t places = g.in_height * g.in_width;
+    return classes > kMaxValues / places ? kMaxValues + 1 : classes * places;
+}
+
+std::int64_t planned_places(const Operation& operation) {
+    const auto* product = std::get_if<ProductOperation>(&operation);
+    return product == nullptr || product->linear ? 0 : planned_places(product->geometry);
+}
+
 /// Finds the shape of what a step makes, and whether the step may be run.
 struct Checker {
     std::span<const Shape> shapes;  ///< of the values so far
@@ -52,6 +73,7 @@ struct Checker {
     const Shape& x() const { return shapes[input]; }
 
     Shape operator()(const ProductOperation& p) const {
+        check_text(p.name);
         check_geometry(p);
         check_grid(p.grid);
         const ConvGeometry& g = p.geometry;
@@ -65,6 +87,7 @@ struct Checker {
         return p.linear ? Shape{1, g.out_channels} : Shape{1, g.out_height(), g.out_width(), g.out_channels};
     }
     Shape operator()(const AffineOperation& a) const {
+        check_text(a.name);
         const auto channels = static_cast<std::size_t>(x()[x().rank() - 1]);
         for (const std::vector<float>* constants : {&a.mean, &a.scale, &a.shift})
             expect(constants->size() == channels && all_finite(*constants), "expected {} finite constants", channels);
@@ -80,6 +103,9 @@ struct Checker {
         expect(is_extent(p.kernel_height) && is_extent(p.kernel_width) && is_extent(p.stride) && p.padding >= 0 &&
                    p.padding <= std::min(p.kernel_height, p.kernel_width) / 2,
                "a pool of {} x {} with stride {} and padding {}", p.kernel_height, p.kernel_width, p.stride, p.padding);
+        const std::int64_t longest = p.mean ? kMeanWindow : kMaxWindow;
+        expect(p.flat || std::max(p.kernel_height, p.kernel_width) <= longest, "a pool of {} x {}, expected at most {}",
+               p.kernel_height, p.kernel_width, longest);
         expect(p.kernel_height <= x()[1] + 2 * p.padding && p.kernel_width <= x()[2] + 2 * p.padding,
                "a pool of {} x {} does not fit {}", p.kernel_height, p.kernel_width, x().str());
         const Shape out{1, (x()[1] + 2 * p.padding - p.kernel_height) / p.stride + 1,
@@ -108,6 +134,7 @@ struct Checker {
                         : taken == x(),
                "takes {}, but its input is {}", taken.str(), x().str());
         expect(padded_count(taken, g.padding) <= kMaxValues, "takes too large an image");
+        expect(!p.linear || g.stride == 1, "a linear layer with stride {}", g.stride);
         expect(p.linear ? fits_integers(g.in_channels, g.out_channels) : fits_integers(g),
                "its sums may leave 32 bits");
     }
@@ -171,6 +198,8 @@ double IntegerModel::macs() const {
 }
 
 std::vector<Shape> check(const IntegerModel& model) {
+    check_text(model.name);
+    check_text(model.quantization);
     const Shape& sample = model.sample;
     expect((sample.rank() == 2 || sample.rank() == 4) && sample[0] == 1, "a sample of shape {}", sample.str());
     for (int axis = 1; axis < sample.rank(); ++axis)
@@ -181,9 +210,11 @@ std::vector<Shape> check(const IntegerModel& model) {
     for (const ChannelScaling& scaling : model.scaling)
         expect(std::isfinite(scaling.mean) && is_scale(scaling.deviation), "a scaling of {} and {}", scaling.mean,
                scaling.deviation);
-    expect(!model.steps.empty(), "a model without steps");
+    expect(!model.steps.empty() && model.steps.size() <= kMaxSteps, "{} steps, expected 1 .. {}", model.steps.size(),
+           kMaxSteps);
     std::vector<Shape> shapes{sample};
     std::int64_t values = padded_count(sample, 0);
+    std::int64_t places = 0;
     for (std::size_t i = 0; i < model.steps.size(); ++i) {
         const Step& step = model.steps[i];
         try {
@@ -191,6 +222,8 @@ std::vector<Shape> check(const IntegerModel& model) {
             shapes.push_back(std::visit(Checker{shapes, step.input}, step.operation));
             values += padded_count(shapes.back(), 0);
             expect(values <= kMaxValues, "more than {} values for a sample", kMaxValues);
+            places += planned_places(step.operation);
+            expect(places <= kMaxValues, "strides and images of more than {} places together", kMaxValues);
         } catch (const FormatError& error) {
             throw FormatError(fmt::format("integer model, step {} ({}): {}", i, kind_of(step.operation), error.what()));
         }

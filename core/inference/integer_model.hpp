@@ -103,6 +103,9 @@ struct Step {
     bool operator==(const Step&) const = default;
 };
 
+/// Of a model.
+inline constexpr std::size_t kMaxSteps = 1 << 16;
+
 /// A plain value; copyable.
 struct IntegerModel {
     std::string name;                     ///< of the model; free text
@@ -110,7 +113,7 @@ struct IntegerModel {
     Shape sample;                         ///< one item, batch extent 1
     int outputs = 0;                      ///< classes, or regression outputs
     std::vector<ChannelScaling> scaling;  ///< what makes a pixel an input, by channel or one for all; empty: unknown
-    std::vector<Step> steps;              ///< in the order of execution
+    std::vector<Step> steps;              ///< in the order of execution, 1 .. kMaxSteps
 
     std::size_t weight_count() const;  ///< of all products
     std::size_t weight_bits() const;   ///< that they take: the sum of count * bits

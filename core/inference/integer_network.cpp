@@ -20,6 +20,7 @@ namespace {
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 /// Constants of channels are repeated side by side up to at least so many values, which a pass takes at once.
 constexpr std::size_t kRun = 256;
+constexpr double kMaxBytes = 4294967296.0;  // of activations
 
 std::size_t run_of(std::size_t channels) {
     return channels * ((kRun + channels - 1) / channels);
@@ -100,6 +101,24 @@ PoolGeometry geometry_of(const PoolOperation& p, const Shape& x) {
             .padding = p.padding};
 }
 
+/// What a product holds beside its weights, from above: operands in 16 bits and sums, by value, and tables of places.
+double room_of(const ProductOperation& p, std::int64_t max_batch) {
+    const ConvGeometry& g = p.geometry;
+    const auto items = static_cast<double>(p.linear ? max_batch : 1);
+    const auto taken =
+        static_cast<double>((g.in_height + 2 * g.padding) * (g.in_width + 2 * g.padding) * g.in_channels);
+    const auto made = static_cast<double>(g.out_height() * g.out_width() * g.out_channels);
+    const double value_bytes = p.linear ? 8 : 32;
+    constexpr double kClassBytes = 1024;  // of an empty plan, about
+    return items * value_bytes * (taken + made) + kClassBytes * static_cast<double>(g.stride * g.stride);
+}
+
+void expect_room(double bytes, std::int64_t max_batch) {
+    if (bytes > kMaxBytes)
+        throw FormatError(fmt::format("integer network: needs {:.0f} bytes for a batch of {}, expected at most {:.0f}",
+                                      bytes, max_batch, kMaxBytes));
+}
+
 }  // namespace
 
 class IntegerNetwork::Plan {
@@ -109,7 +128,6 @@ public:
     const Tensor& run(const Tensor& x);
     const Shape& sample_shape() const { return values_.front().shape; }
     std::int64_t max_batch() const { return max_batch_; }
-    std::size_t working_bytes() const;
 
 private:
     // Planning.
@@ -119,6 +137,7 @@ private:
     bool absorb(Stage& stage, std::uint32_t step);
     bool absorb(Stage& stage, const Step& step);
     void require_forms();
+    void check_room() const;
     void make_room();
 
     // Running.
@@ -145,7 +164,13 @@ private:
 IntegerNetwork::Plan::Plan(const IntegerModel& model, std::int64_t max_batch)
     : steps_(model.steps), max_batch_(max_batch) {
     require(max_batch > 0, "a network for batches of {} samples", max_batch);
-    for (const Shape& shape : check(model))
+    const std::vector<Shape> shapes = check(model);
+    double bytes = 0;
+    for (const Step& step : steps_)
+        if (const auto* product = std::get_if<ProductOperation>(&step.operation))
+            bytes += room_of(*product, max_batch);
+    expect_room(bytes, max_batch);
+    for (const Shape& shape : shapes)
         values_.push_back({.shape = shape, .count = count_of(shape)});
     find_consumers();
     absorbed_.resize(steps_.size());
@@ -279,6 +304,17 @@ void IntegerNetwork::Plan::require_forms() {
     values_.back().needs_floats = true;
 }
 
+/// What a file asks for is not bounded by its length.
+void IntegerNetwork::Plan::check_room() const {
+    double bytes = 0;
+    for (const Value& value : values_) {
+        const double count = static_cast<double>(value.count) * static_cast<double>(value.whole ? max_batch_ : 1);
+        bytes += count * static_cast<double>(value.codes.size() +
+                                             (value.needs_floats && &value != &values_.front() ? sizeof(float) : 0));
+    }
+    expect_room(bytes, max_batch_);
+}
+
 void IntegerNetwork::Plan::make_room() {
     const auto linear = std::ranges::find(stages_, true, &Stage::linear);
     per_image_ = static_cast<std::size_t>(linear - stages_.begin());
@@ -290,6 +326,7 @@ void IntegerNetwork::Plan::make_room() {
         if (stages_[i].other)
             values_[*stages_[i].other].whole = true;
     }
+    check_room();
     for (Value& value : values_) {
         const std::size_t count = value.count * static_cast<std::size_t>(value.whole ? max_batch_ : 1);
         for (Codes& codes : value.codes)
@@ -310,16 +347,6 @@ void IntegerNetwork::Plan::make_room() {
             std::max(scratch_.size(), run_of(static_cast<std::size_t>(output.shape[output.shape.rank() - 1]))));
     }
     outputs_.resize(values_.back().shape.with_batch(max_batch_));
-}
-
-std::size_t IntegerNetwork::Plan::working_bytes() const {
-    std::size_t bytes = sums_.size() * sizeof(std::int32_t) + pooled_.size() * sizeof(float);
-    for (const Value& value : values_) {
-        bytes += value.floats.size() * sizeof(float);
-        for (const Codes& codes : value.codes)
-            bytes += codes.bytes.size();
-    }
-    return bytes;
 }
 
 const Tensor& IntegerNetwork::Plan::run(const Tensor& x) {
@@ -440,10 +467,6 @@ const Shape& IntegerNetwork::sample_shape() const {
 
 std::int64_t IntegerNetwork::max_batch() const {
     return plan_->max_batch();
-}
-
-std::size_t IntegerNetwork::working_bytes() const {
-    return plan_->working_bytes();
 }
 
 const Tensor& IntegerNetwork::run(const Tensor& x) {

@@ -16,17 +16,18 @@ namespace dither {
 /// rounding of fp32 sums where that is simulated.
 class IntegerNetwork {
 public:
-    /// Throws FormatError where check() does.
+    /// Throws FormatError where check() does, and where the activations of a batch would take more than 4 GiB.
     IntegerNetwork(const IntegerModel& model, std::int64_t max_batch);
     IntegerNetwork(IntegerNetwork&&) noexcept;
     ~IntegerNetwork();
 
     const Shape& sample_shape() const;  ///< one item, batch extent 1
     std::int64_t max_batch() const;
-    std::size_t working_bytes() const;  ///< what it holds beside the packed weights: activations and tables
 
     /// x: [batch <= max_batch, ...sample]. The outputs, [batch, outputs]; they hold until the next call. Throws
-    /// PreconditionError on another shape and TrainingError on an x that is not finite, as a quantized forward pass.
+    /// PreconditionError on another shape and TrainingError on an x that is not finite. Only x is looked at: where
+    /// values in between overflow, as they may in a file that nobody trained, the outputs are not finite or wrong,
+    /// while a quantized forward pass would throw.
     const Tensor& run(const Tensor& x);
 
 private:

@@ -52,6 +52,7 @@ struct Pass {
     Branches branches = Branches::free;
     bool training = false;   ///< observers learn, noise is injected, statistics are kept
     bool calibrate = false;  ///< observers learn, and nothing else of `training` happens
+    float loss_scale = 1;    ///< what the loss's gradient was multiplied by (train.loss_scale)
     bool measure = false;    ///< also measure what costs a pass of its own: forward_error, backward_error
     bool keep = true;        ///< a backward pass follows: the layers keep what it needs
     Arena* arena = nullptr;  ///< where activations live; set by the model
@@ -64,6 +65,7 @@ struct ParameterSpec {
     std::int64_t fan_in = 0;  ///< for initialization: weight and bias are U(-1/sqrt(fan_in), 1/sqrt(fan_in))
     float constant = 0;       ///< initial value where fan_in is 0
     bool trained = true;      ///< false: no optimizer's business; the layer writes it itself and gives no gradient
+    bool range = false;       ///< a learned range: of another size than weights, it is a layer of its own in the schema
 };
 
 /// One layer, bound to its input shape and its largest batch at construction. It borrows its parameters and gradients

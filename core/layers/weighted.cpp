@@ -78,9 +78,13 @@ std::vector<ParameterSpec> WeightedLayer::parameters() const {
     if (shape_.bias)
         specs.push_back({"bias", Shape{channels()}, shape_.fan_in});
     if (weight_range_ != nullptr)
-        specs.push_back({"weight_range", Shape{static_cast<std::int64_t>(weight_range_->parameters())}});
+        specs.push_back({.name = "weight_range",
+                         .shape = Shape{static_cast<std::int64_t>(weight_range_->parameters())},
+                         .range = true});
     if (input_range_ != nullptr)
-        specs.push_back({"input_range", Shape{static_cast<std::int64_t>(input_range_->parameters())}});
+        specs.push_back({.name = "input_range",
+                         .shape = Shape{static_cast<std::int64_t>(input_range_->parameters())},
+                         .range = true});
     return specs;
 }
 
@@ -121,6 +125,9 @@ void WeightedLayer::attach(std::size_t index, std::span<float> values, std::span
 void WeightedLayer::reset() {
     for (Quantizer* quantizer : {&weight_quantizer_, &input_quantizer_, &gradient_quantizer_})
         quantizer->reset();
+    for (LearnedRange* range : {weight_range_.get(), input_range_.get()})
+        if (range != nullptr)
+            range->reset();
     measured_ = {};
 }
 

@@ -37,7 +37,7 @@ Tensor WeightedLayer::backward(Tensor dy, const Pass& pass, bool wanted) {
     const bool needed = wanted || learns_inputs();
     Tensor dx = integer_backward() ? backward_integer(std::move(dy), pass, needed)
                                    : backward_exact(std::move(dy), pass, needed);
-    train_ranges(dx);
+    train_ranges(dx, pass);
     mask_weight_gradient();
     if (wanted && !clipped_.empty())
         stop_marked(clipped_.values(), dx.values());
@@ -50,12 +50,12 @@ Tensor WeightedLayer::backward(Tensor dy, const Pass& pass, bool wanted) {
 }
 
 /// From the gradients of the rounded operands, before those of clipped values are stopped.
-void WeightedLayer::train_ranges(const Tensor& dx) {
+void WeightedLayer::train_ranges(const Tensor& dx, const Pass& pass) {
     std::ranges::fill(range_gradients_, 0.0F);
     if (learns_weights())
-        weight_range_->backward(exact_weights_, weight_gradient(), weight_layout());
+        weight_range_->backward(exact_weights_, weight_gradient(), weight_layout(), pass.loss_scale);
     if (learns_inputs())
-        input_range_->backward(exact_input_.values(), dx.values(), input_layout());
+        input_range_->backward(exact_input_.values(), dx.values(), input_layout(), pass.loss_scale);
 }
 
 Tensor WeightedLayer::backward_exact(Tensor dy, const Pass& pass, bool wanted) {

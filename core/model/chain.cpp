@@ -9,9 +9,49 @@
 
 namespace dither {
 
+namespace {
+
+/// Throws InputError on options that are fine alone but not together.
+void check_quantizers(const QuantizeOptions& quantize) {
+    if ((quantize.weights.bits == 0) != (quantize.activations.bits == 0))
+        throw InputError(
+            "quantize.weights.bits, quantize.activations.bits: expected both or none, for the plan has one width for "
+            "the "
+            "forward pass");
+    for (const auto& [key, options] :
+         {std::pair{"quantize.weights", &quantize.weights}, std::pair{"quantize.activations", &quantize.activations}}) {
+        if (!is_learned(options->observer))
+            continue;
+        const bool inputs = options == &quantize.activations;
+        if (options->granularity != Granularity::per_tensor &&
+            (inputs || options->granularity != Granularity::per_channel))
+            throw InputError(fmt::format("{}.scheme: expected {} for a range that is learned, found {}", key,
+                                         inputs ? "per_tensor" : "per_tensor or per_channel", scheme_name(*options)));
+        if (options->rounding == Rounding::stochastic)
+            throw InputError(fmt::format(
+                "{}.rounding: expected nearest for a range that is learned: its gradient is that of the nearest code",
+                key));
+    }
+}
+
+}  // namespace
+
+/// Makes a layer with the options that it has by its name, which errors tell.
+template <typename Make>
+std::unique_ptr<Layer> Chain::quantized(const std::string& name, const Make& make) const {
+    try {
+        const QuantizeOptions quantize = options_for(quantize_, name);
+        check_quantizers(quantize);
+        return make(quantize);
+    } catch (const InputError& error) {
+        throw InputError(fmt::format("layer {}: {}", name, error.what()));
+    }
+}
+
 Chain& Chain::linear(std::int64_t out, bool bias) {
-    const QuantizeOptions quantize = options_for(quantize_, fmt::format("fc{}", ++counts_.linears));
-    return add(make_linear(shape_.count(), out, bias, quantize, backend_, input_.max_batch));
+    return add(quantized(fmt::format("fc{}", ++counts_.linears), [&](const QuantizeOptions& quantize) {
+        return make_linear(shape_.count(), out, bias, quantize, backend_, input_.max_batch);
+    }));
 }
 
 Chain& Chain::conv(std::int64_t channels, const ConvOptions& options) {
@@ -25,8 +65,9 @@ Chain& Chain::conv(std::int64_t channels, const ConvOptions& options) {
                                 .padding = options.padding,
                                 .groups = options.groups};
     geometry.check();
-    const QuantizeOptions quantize = options_for(quantize_, fmt::format("conv{}", ++counts_.convolutions));
-    return add(make_conv2d(geometry, options.bias, quantize, backend_, input_.max_batch));
+    return add(quantized(fmt::format("conv{}", ++counts_.convolutions), [&](const QuantizeOptions& quantize) {
+        return make_conv2d(geometry, options.bias, quantize, backend_, input_.max_batch);
+    }));
 }
 
 Chain& Chain::relu() {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <utility>
 
 namespace dither {
 namespace {
@@ -19,13 +20,19 @@ std::string_view short_name(std::string_view kind) {
     return kind == "conv2d" ? "conv" : kind;
 }
 
-LayerSpec describe(const Layer& layer, const std::string& name, std::size_t offset) {
-    LayerSpec spec{.name = name, .offset = offset, .count = 0, .tensors = {}, .macs = layer.macs()};
+/// The layer's entries in the schema: its parameters and, where it has any, its learned ranges.
+std::vector<LayerSpec> describe(const Layer& layer, const std::string& name, std::size_t offset) {
+    std::vector<LayerSpec> specs{{.name = name, .offset = offset, .count = 0, .tensors = {}, .macs = layer.macs()}};
     for (const ParameterSpec& parameter : layer.parameters()) {
-        spec.tensors.push_back({parameter.name, parameter.shape, offset + spec.count, parameter.trained});
-        spec.count += static_cast<std::size_t>(parameter.shape.count());
+        if (parameter.range && specs.size() == 1)
+            specs.push_back({.name = name + "_range", .offset = offset, .count = 0, .tensors = {}});
+        LayerSpec& spec = specs.back();
+        spec.tensors.push_back({parameter.name, parameter.shape, offset, parameter.trained});
+        const auto count = static_cast<std::size_t>(parameter.shape.count());
+        spec.count += count;
+        offset += count;
     }
-    return spec;
+    return specs;
 }
 
 }  // namespace
@@ -43,31 +50,36 @@ Model::Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input
         if (layer.parameters().empty())
             return;
         const std::string_view name = short_name(layer.kind());
-        specs.push_back(describe(layer, fmt::format("{}{}", name, ++ordinals[name]), offset));
-        offset += specs.back().count;
-        parts_.push_back(&layer);
+        const std::vector<LayerSpec> entries = describe(layer, fmt::format("{}{}", name, ++ordinals[name]), offset);
+        parts_.push_back({&layer, specs.size(), entries.size()});
+        specs.insert(specs.end(), entries.begin(), entries.end());
+        offset = specs.back().offset + specs.back().count;
     });
     schema_ = Schema(std::move(specs));
     parameters_.resize(schema_.parameters());
     gradients_.resize(schema_.parameters());
-    for (std::size_t i = 0; i < parts_.size(); ++i)
-        parts_[i]->attach(i, schema_.slice(parameters(), i), schema_.slice(gradients(), i));
+    for (const auto& [layer, index, entries] : parts_) {
+        const LayerSpec& first = schema_.layers()[index];
+        const LayerSpec& last = schema_.layers()[index + entries - 1];
+        const std::size_t count = last.offset + last.count - first.offset;
+        layer->attach(index, parameters().subspan(first.offset, count), gradients().subspan(first.offset, count));
+    }
 }
 
 void Model::initialize(std::uint32_t seed) {
     std::uint32_t ordinal = 0;
-    for (std::size_t i = 0; i < parts_.size(); ++i) {
-        const std::vector<ParameterSpec> specs = parts_[i]->parameters();
-        for (std::size_t t = 0; t < specs.size(); ++t, ++ordinal) {
-            const TensorSpec& tensor = schema_.layers()[i].tensors[t];
-            const std::span<float> values =
-                parameters().subspan(tensor.offset, static_cast<std::size_t>(tensor.shape.count()));
-            if (specs[t].fan_in == 0) {
-                std::ranges::fill(values, specs[t].constant);
+    for (const Part& part : parts_) {
+        std::size_t offset = schema_.layers()[part.index].offset;
+        for (const ParameterSpec& spec : part.layer->parameters()) {
+            const auto count = static_cast<std::size_t>(spec.shape.count());
+            const std::span<float> values = parameters().subspan(std::exchange(offset, offset + count), count);
+            const std::uint32_t lane = ordinal++;
+            if (spec.fan_in == 0) {
+                std::ranges::fill(values, spec.constant);
                 continue;
             }
-            const float bound = 1 / std::sqrt(static_cast<float>(specs[t].fan_in));
-            Stream({.seed = seed, .purpose = Purpose::initialization, .lane = ordinal}).fill_uniform(values);
+            const float bound = 1 / std::sqrt(static_cast<float>(spec.fan_in));
+            Stream({.seed = seed, .purpose = Purpose::initialization, .lane = lane}).fill_uniform(values);
             for (float& value : values)
                 value = (2 * value - 1) * bound;
         }
@@ -98,10 +110,10 @@ void Model::reset() {
 }
 
 void Model::report(std::span<LayerStatistics> statistics) const {
-    require(statistics.size() == parts_.size(), "expected room for {} layers, got {}", parts_.size(),
+    require(statistics.size() == schema_.layer_count(), "expected room for {} layers, got {}", schema_.layer_count(),
             statistics.size());
-    for (std::size_t i = 0; i < parts_.size(); ++i)
-        parts_[i]->report(statistics[i]);
+    for (const Part& part : parts_)
+        part.layer->report(statistics[part.index]);
 }
 
 }  // namespace dither

@@ -28,7 +28,8 @@ struct ModelInput {
 class Model {
 public:
     /// `layers[i]` takes what layers[i - 1] gives. Names come from kind and ordinal, in the order of the forward pass:
-    /// "conv1", "conv2", "fc1".
+    /// "conv1", "conv2", "fc1". The learned ranges of a layer are an entry of the schema of their own, "conv1_range",
+    /// without products: what is sized for weights (grids, norms) would not suit them.
     Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input);
 
     const Schema& schema() const { return schema_; }
@@ -53,7 +54,7 @@ public:
 
     /// Layers forget their observed ranges and statistics: a new client, a new round.
     void reset();
-    /// Adds what the layers measured since reset(), one entry for each layer of the schema.
+    /// Adds what the layers measured since reset(), one entry for each layer of the schema; ranges measure nothing.
     void report(std::span<LayerStatistics> statistics) const;
     /// Appends what the network does in inference (core/inference/lowering.hpp).
     void lower(Lowering& out) { network_.lower(out); }
@@ -63,7 +64,13 @@ private:
 
     Arena arena_;  ///< outlives the layers, which keep memory of it
     Sequential network_;
-    std::vector<Layer*> parts_;  ///< the layers of the schema
+    /// A layer with parameters, and where the schema has it.
+    struct Part {
+        Layer* layer = nullptr;
+        std::size_t index = 0;  ///< of its first entry; its learned ranges follow as an entry of their own
+        std::size_t entries = 1;
+    };
+    std::vector<Part> parts_;
     Schema schema_;
     Shape sample_;
     std::int64_t max_batch_ = 0;

@@ -41,8 +41,8 @@ float set_value(double log) {
 
 /// A gradient that would move the range by more than a power of two at a rate of 1 says which way, but not how far: a
 /// step that is first order in s has no meaning there.
-float bounded(double gradient) {
-    return static_cast<float>(std::clamp(gradient, -1.0, 1.0));
+float bounded(double gradient, float loss_scale) {
+    return static_cast<float>(std::clamp<double>(gradient, -loss_scale, loss_scale));
 }
 
 }  // namespace
@@ -135,12 +135,11 @@ std::span<const ScaleZero> LearnedRange::grid(std::span<const float> x, const Qu
         if (training)
             std::ranges::copy(current_, values_.begin());
     }
-    negative_ = false;
     if (options_.observer == Observer::lsq && options_.symmetry == Symmetry::affine) {
         const kernels::Extremes found = kernels::extremes(x.data(), x.size());
         if (!found.finite)
             throw_not_finite(x);
-        negative_ = found.low < 0;
+        negative_ = negative_ || found.low < 0;
     }
     const auto wild = std::ranges::find_if(current_, [](float value) { return !(std::abs(value) <= kMostExponent); });
     if (wild != current_.end())
@@ -195,7 +194,8 @@ double LearnedRange::offset_gradient(std::size_t range) const {
     return stays ? 0 : outside;
 }
 
-void LearnedRange::backward(std::span<const float> x, std::span<const float> dy, const QuantLayout& layout) {
+void LearnedRange::backward(std::span<const float> x, std::span<const float> dy, const QuantLayout& layout,
+                            float loss_scale) {
     require(x.size() == dy.size() && layout.rows * layout.columns == x.size() && grid_.size() == ranges_ &&
                 x.size() % ranges_ == 0,
             "gradients of {} learned ranges from {} values and {} gradients", ranges_, x.size(), dy.size());
@@ -209,9 +209,9 @@ void LearnedRange::backward(std::span<const float> x, std::span<const float> dy,
         if (current_[r] == 0)
             continue;
         const double scale = grid_[r].scale;
-        gradients_[r] = bounded(gamma * step_gradient(r) / (scale * std::numbers::ln2));
+        gradients_[r] = bounded(gamma * step_gradient(r) / (scale * std::numbers::ln2), loss_scale);
         if (options_.observer == Observer::lsq_plus)
-            gradients_[ranges_ + r] = bounded(-gamma * offset_gradient(r) / (largest_code() * scale));
+            gradients_[ranges_ + r] = bounded(-gamma * offset_gradient(r) / (largest_code() * scale), loss_scale);
     }
 }
 

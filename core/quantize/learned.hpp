@@ -50,7 +50,10 @@ public:
     std::span<const ScaleZero> grid(std::span<const float> x, const QuantLayout& layout, int bits, bool training);
     /// Overwrites the gradients from dy = dL/dx^ at every value of x, clipped ones included, for the last grid, whose x
     /// and layout these must be.
-    void backward(std::span<const float> x, std::span<const float> dy, const QuantLayout& layout);
+    /// `loss_scale` is in dy: the bound on a gradient is that of the unscaled one.
+    void backward(std::span<const float> x, std::span<const float> dy, const QuantLayout& layout, float loss_scale = 1);
+    /// Forgets whether values were negative: a new client, a new round.
+    void reset() { negative_ = false; }
 
 private:
     void initialize(std::span<const float> x);
@@ -74,7 +77,7 @@ private:
     std::vector<ClipRange> clip_;
     std::vector<double> sums_;  ///< of inside, below and above, one of each for each range
     std::vector<double> column_sums_;
-    bool negative_ = false;  ///< the last tensor had negative values, in a scheme where that matters
+    bool negative_ = false;  ///< a tensor since reset() had negative values, in a scheme where that matters
     int bits_ = 8;
 };
 

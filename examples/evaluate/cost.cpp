@@ -111,6 +111,8 @@ std::vector<LayerReport> layers_of(const Subject& subject) {
     std::vector<LayerReport> layers;
     for (std::size_t i = 0; i < subject.schema().layer_count(); ++i) {
         const LayerSpec& spec = subject.schema().layers()[i];
+        if (is_range(spec.tensors.front()))  // it stands in the scales of its layer
+            continue;
         // Layers without products (norms) are fp32 in the forward pass, whatever the plan says.
         const int planned = spec.macs > 0 ? subject.plan().layers[i].forward : kFullBits;
         layers.push_back(describe(spec, options_for(subject.job().quantize, spec.name), planned));

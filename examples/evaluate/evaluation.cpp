@@ -1,5 +1,7 @@
 #include "examples/evaluate/evaluation.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -19,6 +21,8 @@ namespace dither {
 namespace {
 
 constexpr std::string_view kCheckpointMagic = "DITHMDL1";
+/// The same for everyone, so that corrupted images are, whoever trained on which seed.
+constexpr std::uint32_t kCorruptionSeed = 1;
 
 /// inputs -> outputs, [batch, outputs]
 using Forward = std::function<Tensor(const Tensor&)>;
@@ -74,6 +78,13 @@ void describe_costs(Report& report) {
         report.parameters += layer.parameters;
         report.macs += layer.macs;
     }
+}
+
+/// A converted model's name has no control characters.
+std::string printable(std::string name) {
+    std::ranges::replace_if(
+        name, [](unsigned char c) { return c < 0x20 || c == 0x7f; }, ' ');
+    return name;
 }
 
 /// A run's model, at full precision and as the options quantize it.
@@ -140,7 +151,7 @@ private:
             report_.no_integer_form = error.what();
             return;
         }
-        integer_->name = subject_.job().job.name;
+        integer_->name = printable(subject_.job().job.name);
         integer_->quantization = in_words(report_.layers);
         integer_->scaling.assign(subject_.test().scaling().begin(), subject_.test().scaling().end());
     }
@@ -152,7 +163,7 @@ private:
     }
 
     void add_corruption(const Corruption& corruption) {
-        const Dataset data = corrupt(subject_.test(), corruption, subject_.job().job.seed);
+        const Dataset data = corrupt(subject_.test(), corruption, kCorruptionSeed);
         CorruptionReport row{.corruption = corruption, .fp32 = score(data, nullptr), .quantized = {}};
         if (subject_.is_quantized())
             row.quantized = score(data, &subject_.plan());
@@ -210,6 +221,13 @@ private:
 void require_no_change(const EvaluateOptions& options) {
     if (options.quantizes())
         fail_for_converted(options, "--weights, --activations, --scheme and --observer");
+    if (options.calibration)
+        fail_for_converted(options, "--calibration");
+    if (!options.average)
+        fail_for_converted(options, "--no-average");
+    for (const std::string& setting : options.overrides)
+        if (!setting.starts_with("data.") && !setting.starts_with("job.seed="))
+            fail_for_converted(options, fmt::format("--set {}", setting));
     if (!options.convert.empty())
         fail_for_converted(options, "--convert");
     if (options.errors > 0)
@@ -275,9 +293,17 @@ Report evaluate_converted(const EvaluateOptions& options, const IntegerModel& mo
     report.quantized->speed = speed_of(network, data);
     for (const Corruption& corruption : options.corruptions)
         report.corruptions.push_back(
-            {.corruption = corruption, .fp32 = {}, .quantized = score(corrupt(data, corruption, 1))});
+            {.corruption = corruption, .fp32 = {}, .quantized = score(corrupt(data, corruption, kCorruptionSeed))});
     report.conversion = {.file = "", .bytes = file_bytes, .identical = 0, .samples = 0};
     return report;
+}
+
+void require_writable(const std::filesystem::path& file) {
+    const std::filesystem::path folder = file.has_parent_path() ? file.parent_path() : ".";
+    if (!std::filesystem::is_directory(folder) || ::access(folder.c_str(), W_OK | X_OK) != 0)
+        throw InputError(fmt::format("--convert {}: expected a file in a folder that can be written", file.string()));
+    if (std::filesystem::is_directory(file))
+        throw InputError(fmt::format("--convert {}: expected a file, found a folder", file.string()));
 }
 
 std::string read_file(const std::string& path) {
@@ -292,6 +318,8 @@ std::string read_file(const std::string& path) {
 
 Report evaluate_file(const EvaluateOptions& options) {
     const std::string bytes = read_file(options.model);
+    if (!options.convert.empty())
+        require_writable(options.convert);
     if (bytes.starts_with(kCheckpointMagic))
         return CheckpointEvaluation(options).run();
     std::optional<IntegerModel> model;

@@ -61,8 +61,8 @@ std::optional<int> parse(int argc, char** argv, EvaluateOptions& options) {
     app.add_option("--observer", options.observer,
                    "How ranges are found: minmax, moving_average_minmax, percentile or mse")
         ->type_name("NAME");
-    app.add_option("--calibration", options.calibration, "Training samples that the ranges are learnt from")
-        ->capture_default_str()
+    app.add_option("--calibration", options.calibration,
+                   fmt::format("Training samples that the ranges are learnt from ({})", kCalibrationSamples))
         ->check(CLI::Range(1U, 1U << 20));
     app.add_option("--corrupt", corruptions,
                    "Also evaluate on corrupted test images: gaussian_noise, blur, contrast, brightness, shift or all, "
@@ -80,7 +80,8 @@ std::optional<int> parse(int argc, char** argv, EvaluateOptions& options) {
         ->capture_default_str()
         ->check(CLI::Range(1, 1 << 16));
     app.add_option("--limit", options.limit, "Use at most so many test samples, the first ones (0: all)")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::NonNegativeNumber);
     app.set_version_flag("--version", version_text);
     try {
         app.parse(argc, argv);
@@ -125,6 +126,8 @@ int main(int argc, char** argv) {
     try {
         return run(argc, argv);
     } catch (const InputError& error) {
+        return report_error(error, kBadInput);
+    } catch (const FormatError& error) {  // a batch that an integer network has no room for
         return report_error(error, kBadInput);
     } catch (const std::exception& error) {
         return report_error(error, kFailed);

@@ -11,15 +11,17 @@
 
 namespace dither {
 
+inline constexpr std::uint32_t kCalibrationSamples = 100;
+
 struct EvaluateOptions {
     std::string model;
-    std::string data;                    ///< empty: the job's data.path
-    std::vector<std::string> overrides;  ///< of the job's keys
-    std::optional<int> weights;          ///< bits; neither: the plan that the run evaluated with
-    std::optional<int> activations;      ///< bits; one without the other: the other operand stays in fp32
-    std::string scheme;                  ///< of the weights; empty: the job's
-    std::string observer;                ///< of weights and activations; empty: the job's
-    std::uint32_t calibration = 100;     ///< training samples
+    std::string data;                          ///< empty: the job's data.path
+    std::vector<std::string> overrides;        ///< of the job's keys
+    std::optional<int> weights;                ///< bits; neither: the plan that the run evaluated with
+    std::optional<int> activations;            ///< bits; one without the other: the other operand stays in fp32
+    std::string scheme;                        ///< of the weights; empty: the job's
+    std::string observer;                      ///< of weights and activations; empty: the job's
+    std::optional<std::uint32_t> calibration;  ///< training samples; absent: kCalibrationSamples
     std::vector<Corruption> corruptions;
     bool average = true;  ///< take the averaged model, where there is one
     std::string convert;  ///< the file to write

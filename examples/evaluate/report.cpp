@@ -320,7 +320,7 @@ std::string to_json(const Report& report) {
         json["errors"] = {{"bits", report.errors_bits},
                           {"histogram_span_deviations", kErrorSpan},
                           {"layers", list_of(report.errors)}};
-    return json.dump(2) + '\n';
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';  // names may be any bytes
 }
 
 }  // namespace dither

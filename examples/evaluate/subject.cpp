@@ -47,7 +47,10 @@ void choose_scheme(QuantizeOptions& quantize, const std::string& name) {
 const LayerSpec& layer_called(const Schema& schema, const std::string& name, const std::string& file) {
     const auto layer = std::ranges::find(schema.layers(), name, &LayerSpec::name);
     if (layer == schema.layers().end())
-        throw InputError(fmt::format("{}: expected a layer {}, which its job describes", file, name));
+        throw InputError(
+            fmt::format("{}: expected {}, which the quantization asks for: learned ranges need a model that "
+                        "was trained with them",
+                        file, name));
     return *layer;
 }
 
@@ -64,6 +67,12 @@ const TensorSpec& tensor_called(const LayerSpec& layer, const TensorSpec& tensor
         throw InputError(fmt::format("{}: {} has the shape {}, expected {} for this data and quantization", file, name,
                                      found->shape.str(), tensor.shape.str()));
     return *found;
+}
+
+/// Layers of a schema but for learned ranges, which another quantization of the same model does without.
+std::size_t product_layers(const Schema& schema) {
+    return static_cast<std::size_t>(std::ranges::count_if(
+        schema.layers(), [](const LayerSpec& layer) { return !is_range(layer.tensors.front()); }));
 }
 
 }  // namespace
@@ -84,7 +93,8 @@ Subject::Subject(const EvaluateOptions& options) {
     load_data_splits(options.limit);
     backend_ = make_backend(job_.compute);
     place_parameters(checkpoint.schema, averaged_ ? checkpoint.averaged : checkpoint.model, options.model);
-    draw_calibration(options.calibration);
+    if (is_quantized() || options.errors > 0)
+        draw_calibration(options.calibration.value_or(kCalibrationSamples));
 }
 
 void Subject::choose_quantization(const EvaluateOptions& options) {
@@ -93,6 +103,10 @@ void Subject::choose_quantization(const EvaluateOptions& options) {
     if (!options.scheme.empty())
         choose_scheme(job_.quantize, options.scheme);
     choose_widths(options);
+    const bool widths = options.weights || options.activations;
+    for (const auto& [option, value] : {std::pair("--observer", &options.observer), {"--scheme", &options.scheme}})
+        if (!value->empty() && !widths && !is_quantized())
+            throw InputError(fmt::format("{}: expected --weights or --activations too: the run is fp32", option));
 }
 
 void Subject::load_data_splits(std::uint64_t limit) {
@@ -106,9 +120,15 @@ void Subject::load_data_splits(std::uint64_t limit) {
 /// Other quantization may have no learned ranges, or other ones than the checkpoint: parameters go by their names.
 void Subject::place_parameters(const Schema& stored, std::span<const float> values, const std::string& file) {
     schema_ = blank_model(1)->schema();
-    if (schema_.layer_count() != stored.layer_count())
-        throw InputError(fmt::format("{}: has {} layers, expected {} for its job", file, stored.layer_count(),
-                                     schema_.layer_count()));
+    const std::size_t products = product_layers(schema_);
+    if (products != product_layers(stored))
+        throw InputError(
+            fmt::format("{}: has {} layers, expected {} for its job", file, product_layers(stored), products));
+    const PrecisionPlan planned = std::exchange(plan_, {});
+    for (const LayerSpec& layer : schema_.layers()) {
+        const LayerSpec& found = layer_called(stored, layer.name, file);
+        plan_.layers.push_back(planned.layers[static_cast<std::size_t>(&found - stored.layers().data())]);
+    }
     parameters_.resize(schema_.parameters());
     for (const LayerSpec& layer : schema_.layers())
         for (const TensorSpec& tensor : layer.tensors) {

@@ -35,7 +35,7 @@ public:
     StreamKey key() const;
     /// Whether any layer has fewer than 32 bits.
     bool is_quantized() const;
-    /// Training samples drawn by the job's seed.
+    /// Training samples drawn by the job's seed; none where nothing asks for them.
     const std::vector<std::uint32_t>& calibration() const { return calibration_; }
 
     /// The network with the trained parameters.

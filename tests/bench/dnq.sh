@@ -8,9 +8,11 @@
 #               a linear ramp over a quarter
 #     naive-B   the same with the profiled noise itself, whose mean does not cancel
 #
-# so that each row differs from the one before it in one thing. Every model is quantized after training to W4A4, W3A3 and
-# W2A2, with MinMax and with MSE ranges of 100 training images. Prints accuracy and paired differences with plain and with
-# swa, mean and standard error over the seeds, as Markdown tables, and what rounding errors look like in plain models.
+# recipe differs from plain in two things, swa from recipe (the last model of the same runs) in the average alone, dnq-B
+# from swa in both kinds of noise, and naive-B from dnq-B in the kind of the weight noise alone. Every model is quantized
+# after training to W4A4, W3A3 and W2A2, with MinMax and with MSE ranges of 100 training images. Prints accuracy and
+# paired differences with plain and with swa, mean and standard error over the seeds, as Markdown tables, and what
+# rounding errors look like in plain models.
 #
 #     tests/bench/dnq.sh OUT          DROP_IN: share of the activations (0.5)
 #                                     ROUNDS, SEEDS, LIMIT, BIN, WORKERS: tests/bench/study.sh

@@ -15,12 +15,23 @@ common=(--set job.rounds="$rounds" --set job.evaluate_every=1000 --set data.limi
 
 say() { echo "$*" >&2; "$@"; }
 
-# train DIR SEED OVERRIDES...
+# Ends the script, from within $(...) too, whose exit code nobody looks at among arguments.
+trap 'exit 1' TERM
+fail() { echo "FAILED: $*" >&2; kill -TERM $$; exit 1; }
+
+# train DIR SEED OVERRIDES...: what made a run is beside it; a folder of other arguments is not taken for it
 train() {
-    local dir=$1 seed=$2
+    local dir=$1 seed=$2 arguments
     shift 2
-    [ -s "$dir/summary.json" ] && return
+    arguments="${common[*]} --set job.seed=$seed $*"
+    if [ -s "$dir/summary.json" ]; then
+        [ ! -e "$dir/arguments" ] || [ "$(<"$dir/arguments")" = "$arguments" ] ||
+            fail "$dir holds a run with '$(<"$dir/arguments")', expected '$arguments': move it away or choose another folder"
+        return
+    fi
     rm -rf "$dir"
+    mkdir -p "$dir"
+    echo "$arguments" >"$dir/arguments"
     say "$bin/dither-simulate" examples/jobs/fashion_cnn2.toml --quiet --workers "${WORKERS:-2}" --out "$dir" \
         "${common[@]}" --set job.seed="$seed" "$@" >/dev/null
 }
@@ -35,15 +46,28 @@ score() {
 }
 
 # column FOLDER RUN NAME VARIANT: accuracy in percent, one line a seed; the runs are FOLDER/RUN-SEED
-column() { for seed in $(seq "$seeds"); do jq ".$4.accuracy * 100" "$1/$2-$seed/$3.json"; done; }
+column() {
+    local seed
+    for seed in $(seq "$seeds"); do
+        jq -e ".$4.accuracy * 100" "$1/$2-$seed/$3.json" || fail "no .$4.accuracy in $1/$2-$seed/$3.json"
+    done
+}
 
-# mean and standard error of the numbers on stdin; FORMAT for the mean
+# mean and standard error ("-" of one number) of the numbers on stdin; FORMAT for the mean
 moments() {
     awk -v f="${1:-%.2f}" '{n++; s += $1; q += $1 * $1} END {
-        m = s / n; v = n < 2 ? 0 : (q - n * m * m) / (n - 1)
+        if (n == 0) exit 1
+        m = s / n
+        if (n == 1) {printf f " +- -", m; exit}
+        v = (q - n * m * m) / (n - 1)
         printf f " +- %.2f", m, sqrt((v < 0 ? 0 : v) / n)
-    }'
+    }' || fail "no numbers"
 }
 
 # paired COLUMN COLUMN: mean and standard error of the difference, seed by seed
-paired() { paste <(echo "$1") <(echo "$2") | awk '{print $1 - $2}' | moments '%+.2f'; }
+paired() {
+    local differences
+    differences=$(paste <(echo "$1") <(echo "$2") | awk -v seeds="$seeds" '{print $1 - $2; ++n; odd += NF != 2}
+        END {exit odd > 0 || n != seeds}') || fail "expected two columns of $seeds numbers, found '$1' and '$2'"
+    moments '%+.2f' <<<"$differences"
+}

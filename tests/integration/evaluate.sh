@@ -98,13 +98,17 @@ expect '[.errors.layers[].weights | .kolmogorov > 0 and ((.share | add) - 1 | fa
 
 # The converted model: every sample has the same bits, and its file says the same alone.
 for bits in 8 4; do
-    evaluate "$w8" --json --weights $bits --activations $bits --convert "$work/small-$bits.dither" >"$work/converted.json"
+    evaluate "$w8" --json --weights $bits --activations $bits --convert "$work/small-$bits.dither" --corrupt shift=2 \
+        --set job.seed=$bits >"$work/converted.json"
     expect '.converted.identical == 120 and .converted.compared == 120' "$work/converted.json"
     [ "$(stat -c %s "$work/small-$bits.dither")" = "$(jq .converted.bytes "$work/converted.json")" ] || fail "another size"
     evaluate "$work/small-$bits.dither" --data "$idx" --json --corrupt shift=2 >"$work/small.json"
     expect '.kind == "integer" and .fp32 == null and .samples == 120 and (.corruptions | length) == 1' "$work/small.json"
     [ "$(jq .quantized.accuracy "$work/small.json")" = "$(jq .quantized.accuracy "$work/converted.json")" ] ||
         fail "the converted model has another accuracy at $bits bits"
+    shifted='.corruptions[0].quantized.loss * 1e6 | round'
+    [ "$(jq "$shifted" "$work/small.json")" = "$(jq "$shifted" "$work/converted.json")" ] ||
+        fail "the converted model sees other corrupted images at $bits bits"
 done
 # Ranges that were trained with the weights are the ones that it is converted with.
 simulate "$work/images.toml" --out "$work/lsq" --set quantize.weights.bits=4 --set quantize.activations.bits=4 \
@@ -122,6 +126,11 @@ evaluate "$work/swa/model.dither" --json --no-average >"$work/last.json"
 expect '(.averaged | not) and .fp32.loss == '"$(jq .fp32.loss "$work/full.json")" "$work/last.json"
 
 evaluate "$work/small-8.dither" --data "$idx" | grep -q 'converted' || fail "no table of a converted model"
+
+# A path may have any bytes; JSON is UTF-8.
+ln -s "$idx" "$work/"$'data-\xff'
+evaluate "$work/small-8.dither" --data "$work/"$'data-\xff' --json >"$work/bytes.json"
+expect '.data | test("data-\ufffd")' "$work/bytes.json"
 
 # A table of numbers has no images; everything else holds.
 simulate "$work/job.toml" --out "$work/table" --set job.rounds=1 >/dev/null
@@ -149,14 +158,22 @@ bad '--observer: expected.*lsq' "$w8" --weights 8 --observer lsq
 bad '--scheme.*per_channel_symmetric.*per_pixel' "$w8" --weights 8 --scheme per_pixel
 bad '--calibration: expected at most the 400' "$w8" --calibration 401
 bad '--errors' "$w8" --errors 9
+bad '--limit' "$w8" --limit -1
+bad '--observer: expected --weights or --activations too: the run is fp32' "$full" --observer mse
+bad '--scheme: expected --weights or --activations too: the run is fp32' "$full" --scheme per_tensor_symmetric
+bad '--convert .*no-such-folder/small: expected a file in a folder' "$w8" --convert "$work/no-such-folder/small"
+bad '--convert .*: expected a file, found a folder' "$w8" --convert "$work"
 bad 'frobnicate' "$w8" --frobnicate
 bad 'no-such-data' "$w8" --data "$work/no-such-data"
 bad 'needs images|has the shape' "$w8" --data "$work/table.csv" --set data.format=csv
-bad 'quantise|nearest' "$w8" --set quantise.weights.bits=4
+bad 'quantise' "$w8" --set quantise.weights.bits=4
 bad '--convert: expected a quantized' "$full" --convert "$work/never"
-bad '' "$full" --weights 12 --activations 12 --convert "$work/never"
+bad 'conv1.*12 bits' "$full" --weights 12 --activations 12 --convert "$work/never"
 bad 'expected --data' "$work/small-8.dither"
-bad 'expected a checkpoint' "$work/small-8.dither" --data "$idx" --weights 4
+for options in '--weights 4' '--observer mse' '--scheme per_tensor_symmetric' '--calibration 100' '--no-average' \
+    '--set quantize.weights.bits=4'; do
+    bad 'expected a checkpoint for .*'"${options%% *}" "$work/small-8.dither" --data "$idx" $options
+done
 bad '--data .*no-such-data: expected' "$work/small-8.dither" --data "$work/no-such-data"
 bad 'table\.csv.*expected' "$work/small-8.dither" --data "$work/table.csv"
 [ ! -e "$work/never" ] || fail "wrote something"

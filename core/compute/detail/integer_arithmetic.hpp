@@ -14,6 +14,11 @@
 namespace dither::detail {
 namespace {
 
+/// Modulo 2^32, as the units add: sums of IntegerWinograd wrap around.
+[[maybe_unused]] inline std::int32_t wrapping_sum(std::int32_t a, std::int32_t b) {
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
+}
+
 /// What a processor offers: a vector of 32-bit sums, a vector of operands with kGroup values for each sum, and
 /// dot(sum, a, b) = sum + a * b, added up within each group. A tile of kRows rows and two vectors fits its registers.
 #if defined(__AVX512BW__)
@@ -125,7 +130,7 @@ struct Arithmetic {
     static Operands broadcast(const std::int16_t* from) { return {{*from, *from, *from, *from}}; }
     static Sums dot(Sums sum, Operands a, Operands b) {
         for (int i = 0; i < kLanes; ++i)
-            sum.lane[i] += std::int32_t{a.lane[i]} * b.lane[i];
+            sum.lane[i] = wrapping_sum(sum.lane[i], std::int32_t{a.lane[i]} * b.lane[i]);
         return sum;
     }
     static Sums load_sums(const std::int32_t* from) {
@@ -135,7 +140,7 @@ struct Arithmetic {
     }
     static Sums add(Sums a, Sums b) {
         for (int i = 0; i < kLanes; ++i)
-            a.lane[i] += b.lane[i];
+            a.lane[i] = wrapping_sum(a.lane[i], b.lane[i]);
         return a;
     }
     static void store(std::int32_t* to, Sums sums) { __builtin_memcpy(to, &sums, sizeof sums); }

@@ -105,7 +105,7 @@ private:
     float align_items(std::span<const float> scales);
     void measure_gradient(const Tensor& dy, const Pass& pass);
     void count_underflow(std::uint64_t before, std::uint64_t after);
-    void train_ranges(const Tensor& dx);
+    void train_ranges(const Tensor& dx, const Pass& pass);
     void mask_weight_gradient() const;
 
     // Conversion (weighted_lower.cpp).

@@ -55,6 +55,8 @@ public:
 
 private:
     Chain& add(std::unique_ptr<Layer> layer);
+    template <typename Make>
+    std::unique_ptr<Layer> quantized(const std::string& name, const Make& make) const;
     /// Whether the last layer takes the next one into its own pass.
     bool absorbed(Tail tail);
     std::unique_ptr<Layer> way_through(const Way& way);

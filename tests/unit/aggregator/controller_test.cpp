@@ -310,6 +310,19 @@ TEST_SUITE("aggregator/controller") {
             CHECK(layer.forward == kFullBits);
     }
 
+    TEST_CASE("an alarm takes a layer whose bits are fixed to fp32, for it has no level between") {
+        Job job = grid_job(0, 0, "uniform");
+        job.precision.bits = 8;
+        job.quantize.weights.bits = job.quantize.activations.bits = job.quantize.gradients.bits = 4;
+        const Schema schema = small_schema();
+        Controller controller(job, schema);
+        CHECK(controller.plan().layers[0].forward == 4);
+        CHECK_FALSE(controller.alarm(1, "a NaN").empty());
+        CHECK(controller.plan().layers[0].forward == kFullBits);
+        CHECK(controller.plan().layers[0].backward == kFullBits);
+        CHECK(controller.plan().layers[0].optimizer == 16);
+    }
+
     TEST_CASE("a change that fixed bits undo is not reported") {
         Job job = grid_job(0, 0, "numgeom");
         const Schema schema = small_schema();

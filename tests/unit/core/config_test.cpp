@@ -135,7 +135,18 @@ weights.bits = 2
 
     TEST_CASE("what cannot be learned is refused, with the reason") {
         CHECK(error_of("[precision]\npolicy = \"fp32\"\n[quantize]\nweights.observer = \"lsq\"")
-                  .find("a range is learned where values are rounded, and at 32 bits none are") != std::string::npos);
+                  .find("a range is learned where values are rounded to integers, and at these bits none are") !=
+              std::string::npos);
+        for (const char* bits : {"32", "16"})
+            CHECK(error_of(std::string("[precision]\npolicy = \"uniform\"\nbits = ") + bits +
+                           "\n[[quantize.layers]]\nmatch = \"conv1\"\nweights.observer = \"lsq\"")
+                      .find("quantize.layers = ") != std::string::npos);
+        CHECK(error_of("[[quantize.layers]]\nmatch = \"conv1\"").find("an override with nothing but a match") !=
+              std::string::npos);
+        CHECK(error_of("[job]\nrounds = 3\n[noise]\nwarmup_rounds = 3").find("the run ends before noise sets in") !=
+              std::string::npos);
+        CHECK(error_of("[job]\nrounds = 1\n[train]\nschedule.warmup_rounds = 2")
+                  .find("the run ends before the learning rate has warmed up") != std::string::npos);
         CHECK(error_of("[quantize]\nactivations = { observer = \"lsq_plus\", scheme = \"per_tensor_symmetric\" }")
                   .find("is learned for affine schemes only") != std::string::npos);
         CHECK(error_of("[quantize]\ngradients.observer = \"lsq\"").find("expected one of \"minmax\"") !=

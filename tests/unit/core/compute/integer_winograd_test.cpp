@@ -61,14 +61,32 @@ TEST_SUITE("core/compute/integer_winograd") {
                 }
     }
 
-    TEST_CASE("the widest sums do not overflow") {
-        const ConvGeometry g = image(4, 8, 256, 16);
-        const std::vector<std::uint8_t> x(static_cast<std::size_t>(g.in_height * g.in_width * g.in_channels), 255);
-        for (const int code : {127, -127}) {
-            const std::vector<std::int8_t> w(static_cast<std::size_t>(g.fan_in() * g.out_channels),
-                                             static_cast<std::int8_t>(code));
-            for (const std::string_view instruction_set : integer_instruction_sets())
-                CHECK(agree(g, instruction_set, x, w, 0));
+    TEST_CASE("sums that wrap around on the way give the exact result") {
+        // Every other column in turns above and below the zero point drives the last point of a tile furthest: its sum
+        // reaches 24 * 127 * (4 * 127 + 5 * 128 + 127) * 3 * 256 > 2^31. 20 channels out: the last panel is not whole.
+        const ConvGeometry g = image(4, 8, 256, 20);
+        std::vector<std::uint8_t> in_turns(static_cast<std::size_t>(g.in_height * g.in_width * g.in_channels));
+        std::vector<std::uint8_t> in_pairs(in_turns.size());
+        for (std::size_t i = 0; i < in_turns.size(); ++i) {
+            in_turns[i] = i / 256 % 2 == 0 ? 255 : 0;
+            in_pairs[i] = i / 256 % 4 < 2 ? 255 : 0;
+        }
+        std::vector<std::int8_t> by_column(static_cast<std::size_t>(g.fan_in() * g.out_channels));
+        for (std::size_t i = 0; i < by_column.size(); ++i)
+            by_column[i] = i / (256 * 20) % 3 == 1 ? -127 : 127;
+        auto by_chance = random_codes<std::int8_t>(g.fan_in() * g.out_channels, 0, 1, 3);
+        for (std::int8_t& code : by_chance)
+            code = static_cast<std::int8_t>(code == 0 ? -127 : 127);
+        const std::vector<std::int8_t> highest(by_column.size(), 127);
+        const std::vector<std::int8_t> lowest(by_column.size(), -127);
+        const std::vector<std::uint8_t> bright(in_turns.size(), 255);
+        for (const std::string_view instruction_set : integer_instruction_sets()) {
+            CAPTURE(instruction_set);
+            for (const auto& w : {by_column, by_chance, highest, lowest}) {
+                CHECK(agree(g, instruction_set, in_turns, w, 128));
+                CHECK(agree(g, instruction_set, in_pairs, w, 128));
+                CHECK(agree(g, instruction_set, bright, w, 0));
+            }
         }
     }
 

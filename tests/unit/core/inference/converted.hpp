@@ -7,6 +7,7 @@
 #include "core/model/model.hpp"
 #include "tests/unit/gradient_check.hpp"
 
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -63,7 +64,7 @@ struct Converted {
 };
 
 inline bool same_bits(const Tensor& a, const Tensor& b) {
-    return a.shape() == b.shape() && std::ranges::equal(a.values(), b.values());
+    return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.values().size_bytes()) == 0;
 }
 
 }  // namespace dither::testing

@@ -126,6 +126,9 @@ TEST_SUITE("core/inference/integer_model") {
         refused([](IntegerModel& m) { m.steps[1].operation = AddOperation{.other = 7}; });
         refused([](IntegerModel& m) { m.steps[1].operation = AffineOperation{}; });
         refused([&](IntegerModel& m) { product(m).bits = 9; });
+        refused([&](IntegerModel& m) { product(m).name = "conv\x1b[2J"; });
+        refused([](IntegerModel& m) { m.name = "two\nlines"; });
+        refused([](IntegerModel& m) { m.quantization.push_back('\0'); });
         refused([&](IntegerModel& m) { product(m).scales[0] = 0; });
         refused([&](IntegerModel& m) { product(m).scales[0] = std::numeric_limits<float>::infinity(); });
         refused([&](IntegerModel& m) { product(m).bias.pop_back(); });
@@ -135,6 +138,38 @@ TEST_SUITE("core/inference/integer_model") {
         refused([&](IntegerModel& m) { product(m).weights.pop_back(); });
         refused([&](IntegerModel& m) { product(m).geometry.stride = 0; });
         refused([&](IntegerModel& m) { product(m).geometry.in_channels = 1 << 30; });
+        refused([](IntegerModel& m) { m.steps.resize(kMaxSteps + 1, m.steps.back()); });
+        refused([](IntegerModel& m) {
+            for (Step& step : m.steps)
+                if (auto* pool = std::get_if<PoolOperation>(&step.operation))
+                    pool->kernel_height = 16;
+        });
+    }
+
+    TEST_CASE("a stride that a plan would take hours for is refused") {
+        ProductOperation product{.name = "conv1", .weights = {1}, .scales = {1}};
+        product.geometry = {.in_height = 1, .in_width = 1, .in_channels = 1, .out_channels = 1, .kernel = 1};
+        const PoolOperation pool{.kernel_height = 1, .kernel_width = 1, .stride = 1, .flat = true};
+        IntegerModel model{.sample = {1, 1, 1, 1}, .outputs = 1};
+        model.steps = {{.input = 0, .operation = product}, {.input = 1, .operation = pool}};
+        check(model);
+        std::get<ProductOperation>(model.steps[0].operation).geometry.stride = 1 << 20;
+        CHECK_THROWS_AS(check(model), FormatError);
+    }
+
+    TEST_CASE("a small file whose values of a batch take tens of gigabytes is refused") {
+        ProductOperation product{.name = "fc1", .linear = true, .weights = {1}, .scales = {1}};
+        product.geometry = {.in_height = 1, .in_width = 1, .in_channels = 1, .out_channels = 1, .kernel = 1};
+        const PoolOperation pool{
+            .mean = true, .kernel_height = 1 << 12, .kernel_width = 1 << 12, .stride = 1, .flat = true};
+        IntegerModel model{.sample = {1, 1 << 12, 1 << 12, 1}, .outputs = 1};
+        // Behind the linear layer the clamped images are kept for the whole batch.
+        model.steps = {{.input = 0, .operation = pool},
+                       {.input = 1, .operation = product},
+                       {.input = 0, .operation = ClampOperation{.low = 0, .high = 1}},
+                       {.input = 3, .operation = pool}};
+        IntegerNetwork(model, 1);
+        CHECK_THROWS_AS(IntegerNetwork(model, 1 << 10), FormatError);
     }
 }
 

@@ -245,22 +245,71 @@ TEST_SUITE("core/layers/learned_ranges") {
         CHECK(largest_difference(linear.gradients.values(), exact.gradients.values()) < 0.1);
     }
 
+    TEST_CASE("what the quantizers of a layer cannot be together is an error that names the layer and the key") {
+        const auto error_of = [](const std::string& key, const std::string& value) -> std::string {
+            QuantizeOptions quantize = lsq_options();
+            quantize.layers = {{.match = "fc2", .settings = {{key, value}}}};
+            try {
+                ModelOptions options;
+                options.name = "mlp";
+                make_model(options, quantize, {.sample = {1, 6}, .outputs = 3, .max_batch = 1}, backend());
+                return "";
+            } catch (const InputError& error) {
+                return error.what();
+            }
+        };
+        CHECK(error_of("weights.bits", "4")
+                  .find("layer fc2: quantize.weights.bits, quantize.activations.bits: expected "
+                        "both or none") == 0);
+        CHECK(error_of("weights.rounding", "\"stochastic\"").find("layer fc2: quantize.weights.rounding: ") == 0);
+        CHECK(error_of("activations.scheme", "\"per_channel_affine\"")
+                  .find("layer fc2: quantize.activations.scheme: expected per_tensor for a range") == 0);
+        CHECK(error_of("weights.scheme", "\"per_group_symmetric\"").find("layer fc2: quantize.weights.scheme: ") == 0);
+        CHECK(error_of("gradients.scheme", "\"per_group_symmetric\"")
+                  .find("layer fc2: quantize.gradients.group_size: 32 does not divide") == 0);
+    }
+
+    TEST_CASE("learned ranges are an entry of the schema of their own, so that grids for weights do not meet them") {
+        ModelOptions options;
+        options.name = "mlp";
+        options.hidden = {5};
+        const auto model =
+            make_model(options, lsq_options(), {.sample = {1, 6}, .outputs = 3, .max_batch = 2}, backend());
+        const auto layers = model->schema().layers();
+        REQUIRE(layers.size() == 4);
+        CHECK(layers[0].name == "fc1");
+        CHECK(layers[0].count == 35);
+        CHECK(layers[1].name == "fc1_range");
+        CHECK(layers[1].count == 6);
+        CHECK(layers[1].macs == 0);
+        model->initialize(1);
+        const PrecisionPlan plan = PrecisionPlan::uniform(4, 4);
+        const Pass pass{.plan = &plan, .training = true};
+        Tensor dy = model->forward(random_tensor({2, 6}, 1), pass);
+        model->backward(std::move(dy), pass);
+        CHECK_FALSE(all_zero(model->schema().slice(model->parameters(), 3)));
+        std::vector<LayerStatistics> statistics(4);
+        model->report(statistics);
+        CHECK(statistics[2].saturation >= 0);
+        CHECK(statistics[3].saturation == kNotMeasured);
+    }
+
     TEST_CASE("an override holds for the layers that it matches, residual ones included, and for no other") {
         const auto layers_of = [](const std::string& match) {
             QuantizeOptions quantize;
-            quantize.layers = {{.match = match, .settings = {{"weights.observer", "\"lsq\""}, {"weights.bits", "3"}}}};
+            quantize.layers = {{.match = match, .settings = {{"weights.observer", "\"lsq\""}}}};
             ModelOptions options;
             options.name = "resnet8";
             const auto model =
                 make_model(options, quantize, {.sample = {1, 8, 8, 3}, .outputs = 10, .max_batch = 1}, backend());
             std::vector<std::string> learned;
             for (const LayerSpec& layer : model->schema().layers())
-                if (layer.tensors.back().name == "weight_range")
+                if (layer.tensors.front().name == "weight_range")
                     learned.push_back(layer.name);
             return learned;
         };
-        CHECK(layers_of("fc1") == std::vector<std::string>{"fc1"});
-        CHECK(layers_of("conv[56]") == std::vector<std::string>{"conv5", "conv6"});
+        CHECK(layers_of("fc1") == std::vector<std::string>{"fc1_range"});
+        CHECK(layers_of("conv[56]") == std::vector<std::string>{"conv5_range", "conv6_range"});
         CHECK(layers_of("*").size() == 10);
         CHECK_THROWS_WITH_AS(
             layers_of("cnov*"),
