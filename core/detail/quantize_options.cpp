@@ -139,28 +139,27 @@ void declare_quantize(OptionList& list, const std::string& prefix, QuantizeOptio
 }
 
 Option overrides_option(const std::string& key, std::vector<LayerOverride>& overrides) {
-    return {
-        .key = key,
-        .expected = "a list of tables, [[" + key +
-                    "]], each with `match`, a layer's name or a pattern (* and ?), and keys of [quantize] that hold "
-                    "for those layers",
-        .meaning = "other options for some layers; later ones win",
-        .text = [&overrides] { return text_of(overrides); },
-        .assign =
-            [&overrides, key](const toml::node& node) {
-                const toml::array* array = node.as_array();
-                if (array == nullptr)
-                    return false;
-                overrides.clear();
-                for (const toml::node& element : *array) {
-                    const std::string place = fmt::format("{}[{}]", key, overrides.size());
-                    if (!element.is_table())
-                        fail(element, place, "a table");
-                    overrides.push_back(read_override(*element.as_table(), place));
-                }
-                return true;
-            },
-        .choices = {}};
+    return {.key = key,
+            .expected = "a list of tables, [[" + key +
+                        "]], each with `match`, a layer's name or a shell's pattern (conv*, fc[12]), and keys of "
+                        "[quantize] that hold for those layers",
+            .meaning = "other options for some layers; later ones win",
+            .text = [&overrides] { return text_of(overrides); },
+            .assign =
+                [&overrides, key](const toml::node& node) {
+                    const toml::array* array = node.as_array();
+                    if (array == nullptr)
+                        return false;
+                    overrides.clear();
+                    for (const toml::node& element : *array) {
+                        const std::string place = fmt::format("{}[{}]", key, overrides.size());
+                        if (!element.is_table())
+                            fail(element, place, "a table");
+                        overrides.push_back(read_override(*element.as_table(), place));
+                    }
+                    return true;
+                },
+            .choices = {}};
 }
 
 }  // namespace detail

@@ -22,9 +22,12 @@ constexpr std::array kModels{
 /// Throws InputError where an override speaks of no layer: it is a slip of the pen.
 void check_overrides(std::span<const LayerOverride> overrides, const Schema& schema) {
     for (std::size_t i = 0; i < overrides.size(); ++i) {
+        // The optimizer's bits are those of any layer; what else there is concerns products.
+        const bool any = std::ranges::all_of(overrides[i].settings,
+                                             [](const auto& setting) { return setting.first == "optimizer_bits"; });
         std::vector<std::string_view> names;
         for (const LayerSpec& layer : schema.layers())
-            if (layer.macs > 0)
+            if (any || layer.macs > 0)
                 names.emplace_back(layer.name);
         if (std::ranges::none_of(names, [&](std::string_view name) { return matches(overrides[i], name); }))
             throw InputError(fmt::format("quantize.layers[{}].match: \"{}\" matches none of the layers {}", i,

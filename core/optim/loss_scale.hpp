@@ -14,7 +14,8 @@ struct LossScaleOptions;
 
 /// One client's loss scale. "none" and "static": the same factor at every step. "dynamic": a gradient that is not
 /// finite costs its step and halves the scale; kPatience good steps in a row double it (as torch.amp.GradScaler, with a
-/// backoff factor of 1/2). Not thread-safe.
+/// backoff factor of 1/2). It begins anew with each client and round, so within rounds of fewer steps it can only fall.
+/// Not thread-safe.
 class LossScaler {
 public:
     static constexpr std::uint32_t kPatience = 2000;

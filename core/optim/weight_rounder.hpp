@@ -1,6 +1,7 @@
-// Training without fp32 master weights: after each step the weights themselves are rounded to the codes of the forward
-// pass, by chance, so that nothing but codes and scales goes from one step to the next (Gupta et al., "Deep learning
-// with limited numerical precision", ICML 2015).
+// Training without fp32 master weights: after each step the weights themselves are rounded to as many bits as the
+// forward pass takes, by chance, over their exact extremes, so that nothing but codes and scales goes from one step to
+// the next (with the minmax observer these are the codes of the forward pass; another one rounds them once more) (Gupta
+// et al., "Deep learning with limited numerical precision", ICML 2015).
 //
 // A step smaller than half a code would be lost by rounding to the nearest; rounded by chance, it moves the weight by a
 // whole code now and then and is right in the mean, at the price of noise of up to half a code a step.

@@ -311,6 +311,11 @@ TEST_SUITE("core/layers/learned_ranges") {
         CHECK(layers_of("fc1") == std::vector<std::string>{"fc1_range"});
         CHECK(layers_of("conv[56]") == std::vector<std::string>{"conv5_range", "conv6_range"});
         CHECK(layers_of("*").size() == 10);
+        QuantizeOptions norms;
+        norms.layers = {{.match = "bn*", .settings = {{"optimizer_bits", "8"}}}};
+        ModelOptions resnet;
+        resnet.name = "resnet8";
+        CHECK(make_model(resnet, norms, {.sample = {1, 8, 8, 3}, .outputs = 10, .max_batch = 1}, backend()) != nullptr);
         CHECK_THROWS_WITH_AS(
             layers_of("cnov*"),
             doctest::Contains("quantize.layers[0].match: \"cnov*\" matches none of the layers conv1, "), InputError);
