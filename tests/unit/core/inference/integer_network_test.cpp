@@ -1,58 +1,12 @@
 #include "core/inference/integer_network.hpp"
 
 #include "core/error.hpp"
+#include "tests/unit/allocation_counter.hpp"
 #include "tests/unit/core/inference/converted.hpp"
 
 #include <doctest/doctest.h>
 
-#include <cerrno>
-#include <cstdlib>
 #include <limits>
-
-// Counts every allocation of this program by standing in for the C library's allocator. Sanitizers stand in for it
-// themselves.
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-namespace {
-
-constexpr bool kCountsAllocations = true;
-std::size_t allocations = 0;
-
-}  // namespace
-
-extern "C" {
-void* __libc_malloc(std::size_t size);
-void* __libc_calloc(std::size_t count, std::size_t size);
-void* __libc_memalign(std::size_t alignment, std::size_t size);
-
-void* malloc(std::size_t size) {
-    ++allocations;
-    return __libc_malloc(size);
-}
-
-void* calloc(std::size_t count, std::size_t size) {
-    ++allocations;
-    return __libc_calloc(count, size);
-}
-
-void* aligned_alloc(std::size_t alignment, std::size_t size) {
-    ++allocations;
-    return __libc_memalign(alignment, size);
-}
-
-int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
-    ++allocations;
-    *memory = __libc_memalign(alignment, size);
-    return *memory == nullptr ? ENOMEM : 0;
-}
-}
-#else
-namespace {
-
-constexpr bool kCountsAllocations = false;
-std::size_t allocations = 0;
-
-}  // namespace
-#endif
 
 namespace dither {
 namespace {
