@@ -15,6 +15,7 @@
 #include "core/optim/schedule.hpp"
 #include "core/precision/plan.hpp"
 #include "core/precision/policy.hpp"
+#include "core/quantize/width.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -305,7 +306,7 @@ bool learns_nothing(const QuantizerOptions& options, const PrecisionOptions& pre
     if (precision.policy == "fp32" || precision.levels == std::vector{kFullBits})
         return true;
     const int planned = precision.policy == "uniform" ? precision.bits : 0;
-    const int bits = planned == kFullBits || options.bits == 0 ? planned : options.bits;
+    const int bits = width_of(options, planned);
     return bits != 0 && !is_integer_width(options, bits);
 }
 

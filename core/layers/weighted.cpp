@@ -5,6 +5,7 @@
 #include "core/layers/detail/operands.hpp"
 #include "core/layers/detail/tail.hpp"
 #include "core/layers/detail/weighted_layer.hpp"
+#include "core/quantize/width.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -28,11 +29,6 @@ constexpr QuantizerOptions kProbeOptions{Symmetry::symmetric, Granularity::per_s
 /// Whether observers learn from the pass.
 bool learns(const Pass& pass) {
     return pass.training || pass.calibrate;
-}
-
-/// The bits of one operand under a plan's width.
-int width_of(const QuantizerOptions& options, int planned) {
-    return planned == kFullBits || options.bits == 0 ? planned : options.bits;
 }
 
 std::unique_ptr<LearnedRange> learned_range(const QuantizerOptions& options, std::int64_t channels) {

@@ -4,15 +4,12 @@
 #include <chrono>
 
 #include "core/precision/energy.hpp"
+#include "core/quantize/width.hpp"
 
 namespace dither {
 namespace {
 
 constexpr double kFloatBytes = 4;
-
-int width_of(const QuantizerOptions& options, int planned) {
-    return planned == kFullBits || options.bits == 0 ? planned : options.bits;
-}
 
 OperandFormat format_of(const QuantizerOptions& options, int bits) {
     return {bits, bits != kFullBits && !float_format(options, bits)};
