@@ -118,7 +118,7 @@ void serialize(Archive& archive, RunTotals& totals) {
 namespace {
 
 constexpr std::string_view kMagic = "DITHMDL1";
-constexpr std::uint32_t kVersion = 3;
+constexpr std::uint32_t kVersion = 4;
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
@@ -152,8 +152,37 @@ Schema with_untrained(const Schema& schema, std::span<const std::uint32_t> ordin
     return Schema(std::move(layers));
 }
 
+std::vector<double> inputs_of(const Schema& schema) {
+    std::vector<double> inputs;
+    for (const LayerSpec& layer : schema.layers())
+        inputs.push_back(layer.inputs);
+    return inputs;
+}
+
+Schema with_inputs(const Schema& schema, std::span<const double> inputs) {
+    if (inputs.size() != schema.layer_count())
+        throw FormatError(fmt::format("inputs of {} layers, expected {}", inputs.size(), schema.layer_count()));
+    std::vector<LayerSpec> layers(schema.layers().begin(), schema.layers().end());
+    for (std::size_t i = 0; i < layers.size(); ++i)
+        layers[i].inputs = inputs[i];
+    return Schema(std::move(layers));
+}
+
+/// What version 4 appends.
+template <typename Archive, typename Body>
+void serialize_version_4(Archive& archive, Body& c) {
+    std::vector<double> inputs = inputs_of(c.schema);  // overwritten when read
+    archive(inputs);
+    if constexpr (Archive::is_loading::value)
+        c.schema = with_inputs(c.schema, inputs);
+    auto& totals = c.totals;
+    archive(totals.bit_ops.bops, totals.bit_ops.bops_fp32, totals.train_seconds, totals.probe_seconds,
+            totals.plan_changes);
+    archive(c.model_round, c.good.round, c.good.model, c.good.strategy);
+}
+
 /// `Body` is Checkpoint, const when written. `version` is the file's. Version 1 says nothing of untrained tensors:
-/// there were none. Nor do versions 1 and 2 say of an averaged model.
+/// there were none. Nor do versions 1 and 2 say of an averaged model, nor 1 to 3 of a model to go back to.
 template <typename Archive, typename Body>
 void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
     require(version >= 1 && version <= kVersion, "version {} of a checkpoint's body, expected 1 .. {}", version,
@@ -168,6 +197,8 @@ void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
     }
     if (version >= 3)
         archive(c.averaged, c.averaged_rounds, c.totals.swa_accuracy, c.totals.swa_loss);
+    if (version >= 4)
+        serialize_version_4(archive, c);
 }
 
 template <typename Integer>
@@ -258,9 +289,15 @@ void check(const Checkpoint& checkpoint) {
     if (checkpoint.averaged_rounds > checkpoint.round)
         throw FormatError(fmt::format("holds an average of {} rounds, expected at most {}", checkpoint.averaged_rounds,
                                       checkpoint.round));
+    if (!checkpoint.good.model.empty() && checkpoint.good.model.size() != schema.parameters())
+        throw FormatError(fmt::format("holds {} parameters to go back to, expected {} by its schema",
+                                      checkpoint.good.model.size(), schema.parameters()));
+    if (checkpoint.model_round > checkpoint.round || checkpoint.good.round > checkpoint.model_round)
+        throw FormatError(fmt::format("holds models of rounds {} and {}, expected at most {}", checkpoint.good.round,
+                                      checkpoint.model_round, checkpoint.round));
     check(checkpoint.plan, schema);
     check(checkpoint.evaluated_plan, schema);
-    if (!all_finite(checkpoint.model) || !all_finite(checkpoint.averaged))
+    if (!all_finite(checkpoint.model) || !all_finite(checkpoint.averaged) || !all_finite(checkpoint.good.model))
         throw FormatError("holds a parameter that is not finite");
 }
 

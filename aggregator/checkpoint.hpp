@@ -13,6 +13,15 @@
 
 namespace dither {
 
+/// The last model that a later round has shown to be sound, and the strategy's state with it.
+struct GoodState {
+    std::uint32_t round = 0;   ///< that made it; 0: the initial one
+    std::vector<float> model;  ///< empty where nobody judges
+    std::vector<float> strategy;
+
+    bool operator==(const GoodState&) const = default;
+};
+
 struct Checkpoint {
     std::string job;          ///< resolved TOML: what dither-evaluate rebuilds the model from
     Sha256 job_identity{};    ///< identity(job)
@@ -28,6 +37,8 @@ struct Checkpoint {
     std::string log_line;  ///< of `round` in rounds.jsonl, which is written after the checkpoint; empty in round 0
     std::vector<float> averaged;        ///< the mean of the models since train.swa_start; empty where there is none
     std::uint32_t averaged_rounds = 0;  ///< how many models that is
+    std::uint32_t model_round = 0;      ///< that made `model`; 0: the initial one
+    GoodState good;
 
     bool operator==(const Checkpoint&) const = default;
 };

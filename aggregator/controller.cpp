@@ -1,239 +1,85 @@
-// The grids of the two directions. b-bit codes are symmetric, -(2^(b-1) - 1) .. 2^(b-1) - 1, so that
-//     step = range / (2^(b-1) - 1) = 2 range / (2^b - 2)
-// covers [-range, range]. "auto" takes step = rms / 2 for the uplink: stochastic rounding onto a grid adds at most
-// step^2/4 and on average step^2/6 of variance (x uniform between two points), 4% of the update's own mean square.
-//
-// A layer has one grid, and the tensors of a norm have scales that differ by orders of magnitude: a step made for its
-// running variance would swallow its weights and biases. It has few parameters, so it takes the widest codes.
 #include "aggregator/controller.hpp"
 
+#include "aggregator/detail/state_reader.hpp"
 #include "aggregator/sampling.hpp"
 #include "core/error.hpp"
-#include "core/vector_math.hpp"
+#include "core/optim/schedule.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <limits>
-#include <string_view>
 
 namespace dither {
 
 namespace {
 
-constexpr double kAutoStepShare = 0.5;      // of the RMS update
-constexpr double kFirstUpdateShare = 0.05;  // RMS update / RMS weight, before anything was reported
-constexpr double kFirstReach = 8;           // largest / RMS update, likewise: updates are heavy-tailed
-constexpr float kFirstStep = 1e-4F;         // for a layer whose weights are all zero
-constexpr double kSmallestStep = 1e-12;     // a layer that moves less is taken as not having moved
-constexpr int kAutoDownlinkBits = 8;
-constexpr int kNarrowest = 2;
-constexpr int kWidest = 16;
-constexpr std::array kLocalPhases{Phase::forward, Phase::backward, Phase::optimizer};
 constexpr std::uint32_t kProbeLane = 1;  // of the sampling stream: 0 draws the clients of the round
 
-double grid_step(double range, int bits) {
-    return 2 * range / (std::ldexp(1.0, bits) - 2);
+/// Exponential moving average: `known` where nothing was measured.
+double smoothed(double known, float measured, double weight) {
+    if (measured < 0 || !std::isfinite(measured))
+        return known;
+    return known < 0 ? measured : known + weight * (measured - known);
 }
 
-bool usable(double step) {
-    return std::isfinite(step) && step >= kSmallestStep;
+bool has_probed(const LayerStatistics& s) {
+    return std::ranges::any_of(std::array{s.curvature, s.curvature_norm, s.forward_sensitivity, s.backward_sensitivity},
+                               [](float value) { return value >= 0; });
 }
 
-/// How many bits codes from -range/step to range/step take.
-int code_width(double range, double step) {
-    int exponent = 0;  // ceil(log2(m 2^exponent)) is the exponent, for m in (1/2, 1)
-    const double mantissa = std::frexp(2 * range / step + 1, &exponent);
-    return std::clamp(mantissa == 0.5 ? exponent - 1 : exponent, kNarrowest, kWidest);
+bool same_place(const PlanChange& a, const PlanChange& b) {
+    return a.layer == b.layer && a.phase == b.phase;
 }
 
-float to_step(double step) {
-    return static_cast<float>(std::min<double>(step, kLargestGridStep));
-}
-
-double root_mean_square(std::span<const float> values) {
-    return values.empty() ? 0 : std::sqrt(squared_norm(values) / static_cast<double>(values.size()));
-}
-
-/// Hands out a stored state and throws PreconditionError on what no controller has stored.
-class StateReader {
-public:
-    explicit StateReader(std::span<const double> state) : rest_(state) {}
-
-    int width() {
-        return static_cast<int>(next([](double v) { return is_width(v); }));
+/// One change for each place, the last one's reason; none where a place is back at what ran.
+void keep_net_changes(const PrecisionPlan& ran, std::vector<PlanChange>& changes) {
+    std::vector<PlanChange> net;
+    for (auto change = changes.begin(); change != changes.end(); ++change) {
+        const bool superseded =
+            std::any_of(change + 1, changes.end(), [&](const PlanChange& later) { return same_place(later, *change); });
+        change->from = ran.layers[change->layer][change->phase];
+        if (!superseded && change->from != change->to)
+            net.push_back(std::move(*change));
     }
-    int floor() {
-        return static_cast<int>(next([](double v) { return v == 0 || is_width(v); }));
-    }
-    float step() {
-        return static_cast<float>(next([](double v) { return v > 0 && v <= kLargestGridStep; }));
-    }
-    std::uint32_t round() {
-        constexpr double kLast = std::numeric_limits<std::uint32_t>::max();
-        return static_cast<std::uint32_t>(next([](double v) { return v >= 0 && v <= kLast; }));
-    }
-    std::span<const double> rest() const { return rest_; }
-
-private:
-    static bool is_width(double v) { return (v >= kNarrowest && v <= kWidest) || v == kFullBits; }
-
-    template <typename Rule>
-    double next(Rule&& holds) {
-        require(!rest_.empty(), "the controller's state is too short");
-        const double value = rest_.front();
-        require(holds(value), "the controller's state holds {} where it cannot be", value);
-        rest_ = rest_.subspan(1);
-        return value;
-    }
-
-    std::span<const double> rest_;
-};
-
-/// One statistic of one layer over the clients.
-struct Combination {
-    double sum = 0;  ///< or the largest so far
-    double weight = 0;
-
-    void add(Combine rule, double value, double client_weight) {
-        if (rule == Combine::largest)
-            sum = std::max(sum, value);
-        else
-            sum += client_weight * (rule == Combine::mean ? value : value * value);
-        weight += client_weight;
-    }
-
-    float result(Combine rule) const {
-        if (rule == Combine::largest)
-            return static_cast<float>(sum);
-        return static_cast<float>(rule == Combine::mean ? sum / weight : std::sqrt(sum / weight));
-    }
-};
-
-LayerStatistics combine_layer(std::span<const WeightedReport> reports, std::size_t layer) {
-    std::vector<Combination> combinations;
-    for (const WeightedReport& report : reports) {
-        std::size_t index = 0;
-        for_each_statistic(report.report.layers[layer], [&](const char*, float value, Combine rule) {
-            if (index == combinations.size())
-                combinations.emplace_back();
-            if (value >= 0 && std::isfinite(value))
-                combinations[index].add(rule, value, static_cast<double>(report.weight));
-            ++index;
-        });
-    }
-    LayerStatistics combined;
-    std::size_t index = 0;
-    for_each_statistic(combined, [&](const char*, float& value, Combine rule) {
-        if (index < combinations.size() && combinations[index].weight > 0)
-            value = combinations[index].result(rule);
-        ++index;
-    });
-    return combined;
+    changes = std::move(net);
 }
 
 }  // namespace
 
-std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers) {
-    std::sort(reports.begin(), reports.end(), [](const auto& a, const auto& b) { return a.client < b.client; });
-    for (const WeightedReport& report : reports)
-        require(report.report.layers.size() == layers, "client {} reports {} layers, expected {}", report.client,
-                report.report.layers.size(), layers);
-    std::vector<LayerStatistics> combined;
-    combined.reserve(layers);
-    for (std::size_t layer = 0; layer < layers; ++layer)
-        combined.push_back(combine_layer(reports, layer));
-    return combined;
-}
-
 Controller::Controller(const Job& job, const Schema& schema)
     : schema_(schema),
       options_(job.precision),
-      codec_(job.codec),
-      uplink_grid_(make_codec(job.codec.uplink, schema)->needs_steps()),
-      downlink_grid_(make_codec(job.codec.downlink, schema)->needs_steps()),
+      schedule_(job.train.schedule),
+      rounds_(job.job.rounds),
       levels_(job.precision.levels),
       policy_(make_policy(job.precision, schema)),
+      policy_rules_uplink_(policy_->rules_uplink() && job.codec.uplink.bits == 0),
+      fixed_(job, schema),
+      floors_(levels_, fixed_, schema.layer_count()),
+      guard_(job.precision),
+      links_(job, schema, policy_rules_uplink_),
       plan_(policy_->initial()),
-      uplink_steps_(schema.layer_count(), uplink_grid_ ? kFirstStep : 1.0F),
-      floors_(schema.layer_count()),
+      sensitivities_(schema.layer_count()),
       seed_(job.job.seed) {
-    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
-        const QuantizeOptions quantize = options_for(job.quantize, schema.layers()[layer].name);
-        const bool products = schema.layers()[layer].macs > 0;
-        fixed_.push_back({.weights = products ? quantize.weights.bits : 0,
-                          .activations = products ? quantize.activations.bits : 0,
-                          .gradients = products ? quantize.gradients.bits : 0,
-                          .optimizer = quantize.optimizer_bits});
-        plan_.layers[layer].downlink = downlink_bits(layer);
-    }
-    std::vector<PlanChange> none;
-    fix(none);
-}
-
-/// The forward phase has the width of its wider operand.
-int Controller::Fixed::bits(Phase phase, int planned) const {
-    const auto or_planned = [planned](int bits) { return bits == 0 ? planned : bits; };
-    if (planned == kFullBits)
-        return planned;
-    if (phase == Phase::forward)
-        return std::max(or_planned(weights), or_planned(activations));
-    return or_planned(phase == Phase::backward ? gradients : optimizer);
-}
-
-void Controller::fix(std::vector<PlanChange>& changes) {
-    const auto fixed = [&](std::size_t layer, Phase phase, int bits) { return fixed_[layer].bits(phase, bits); };
-    std::erase_if(changes, [&](const PlanChange& c) {
-        return std::ranges::find(kLocalPhases, c.phase) != kLocalPhases.end() &&
-               fixed(c.layer, c.phase, c.from) == fixed(c.layer, c.phase, c.to);
-    });
-    for (PlanChange& c : changes)
-        c.to = fixed(c.layer, c.phase, c.to);
-    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
-        for (const Phase phase : kLocalPhases)
-            plan_.layers[layer][phase] = fixed(layer, phase, plan_.layers[layer][phase]);
-}
-
-/// Whether the layer takes the widest codes, whatever the job says.
-bool Controller::is_wide(std::size_t layer) const {
-    return schema_.layers()[layer].macs == 0;
-}
-
-int Controller::downlink_bits(std::size_t layer) const {
-    if (!downlink_grid_)
-        return kFullBits;
-    if (is_wide(layer))
-        return kWidest;
-    return codec_.downlink.bits == 0 ? kAutoDownlinkBits : codec_.downlink.bits;
-}
-
-std::vector<float> Controller::downlink_steps(std::span<const float> model) const {
-    std::vector<float> steps(schema_.layer_count(), 1.0F);
-    if (!downlink_grid_)
-        return steps;
-    for (std::size_t layer = 0; layer < steps.size(); ++layer) {
-        const double step = grid_step(max_magnitude(schema_.slice(model, layer)), downlink_bits(layer));
-        steps[layer] = usable(step) ? to_step(step) : kFirstStep;
-    }
-    return steps;
-}
-
-std::string Controller::problem_of(std::span<const float> model) const {
-    for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
-        const float largest = max_magnitude(schema_.slice(model, layer));
-        const std::string& name = schema_.layers()[layer].name;
-        if (!std::isfinite(largest))
-            return fmt::format("layer {} is not finite", name);
-        if (const int bits = downlink_bits(layer); downlink_grid_ && grid_step(largest, bits) > kLargestGridStep)
-            return fmt::format("layer {} reaches {}, beyond every grid of {} bits", name, largest, bits);
-    }
-    return {};
+    for (const LayerBits& bits : plan_.layers)
+        ruled_uplink_.push_back(bits.uplink);
+    std::vector<PlanChange> unsaid;
+    fixed_.apply(plan_, unsaid);
+    keep_bit_budget(unsaid);
 }
 
 bool Controller::measurement_is_due(std::uint32_t round) const {
     const std::uint32_t every = std::max<std::uint32_t>(options_.curvature_every, 1);
     const std::uint32_t scheduled = round - (round - 1) % every;  // the last round that should have brought one
     return measured_in_ < scheduled;
+}
+
+/// The learning rate in the middle of the round that follows, as a share of its peak.
+double Controller::rate_after(std::uint32_t round) const {
+    return learning_rate_factor(schedule_, {.round = round + 0.5, .rounds = rounds_});
+}
+
+Probe Controller::wanted_probe() const {
+    return options_.bit_budget > 0 ? policy_->probe() | Probe::sensitivity : policy_->probe();
 }
 
 std::vector<Probe> Controller::probes(std::uint32_t round, std::size_t asked) const {
@@ -243,97 +89,109 @@ std::vector<Probe> Controller::probes(std::uint32_t round, std::size_t asked) co
     const auto places = static_cast<std::uint32_t>(asked);
     const std::uint32_t count = std::min(options_.curvature_clients, places);
     for (const std::uint32_t place : sample_uniform(places, count, seed_, round, kProbeLane))
-        probes[place] = policy_->probe();
+        probes[place] = wanted_probe();
     return probes;
 }
 
 void Controller::start(std::span<const float> model) {
-    for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
-        const double rms = kFirstUpdateShare * root_mean_square(schema_.slice(model, layer));
-        choose_uplink(layer, kFirstReach * rms, rms);
-    }
+    links_.start(model, plan_);
+    links_.choose(model, 1, plan_);
 }
 
-std::vector<PlanChange> Controller::learn(std::uint32_t round, double train_loss,
-                                          std::span<const LayerStatistics> statistics) {
-    require(statistics.size() == schema_.layer_count(), "statistics of {} layers, expected {}", statistics.size(),
-            schema_.layer_count());
-    const auto measured = [](const LayerStatistics& s) { return s.curvature >= 0 || s.curvature_norm >= 0; };
-    if (std::any_of(statistics.begin(), statistics.end(), measured))
-        measured_in_ = round;
-    auto changes = policy_->update({.round = round, .train_loss = train_loss, .layers = statistics}, plan_);
-    fix(changes);
-    hold(changes);
-    for (std::size_t layer = 0; layer < statistics.size(); ++layer) {
-        choose_uplink(layer, statistics[layer].update_range, statistics[layer].update_rms);
-        plan_.layers[layer].downlink = downlink_bits(layer);
-    }
+std::vector<PlanChange> Controller::learn(const RoundEvidence& evidence) {
+    require(evidence.layers.size() == schema_.layer_count(), "statistics of {} layers, expected {}",
+            evidence.layers.size(), schema_.layer_count());
+    if (std::ranges::any_of(evidence.layers, has_probed))
+        measured_in_ = evidence.round;
+    remember(evidence.layers);
+    const PrecisionPlan ran = plan_;
+    auto changes = ask_policy(evidence);
+    fixed_.apply(plan_, changes);
+    keep_bit_budget(changes);
+    keep_net_changes(ran, changes);
+    floors_.committed();
+    for (const std::size_t layer : guard_.saturated(evidence.layers))
+        floors_.saturate(evidence.round, layer, evidence.layers[layer].saturation, ran.layers[layer].forward);
+    floors_.hold(plan_, changes);
+    links_.learn({.layers = evidence.layers,
+                  .mean_rms = evidence.mean_rms,
+                  .clients = evidence.clients,
+                  .update_bytes = evidence.update_bytes},
+                 plan_);
     return changes;
 }
 
-void Controller::hold(std::vector<PlanChange>& changes) {
-    if (++calm_rounds_ >= kAlarmRounds)
-        std::fill(floors_.begin(), floors_.end(), Floor{});
-    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
-        for (std::size_t i = 0; i < kLocalPhases.size(); ++i) {
-            int& bits = plan_.layers[layer][kLocalPhases[i]];
-            const int floor = floors_[layer][i];
-            if (bits >= floor)
-                continue;
-            changes.push_back({layer, kLocalPhases[i], bits, floor,
-                               fmt::format("held at {} bits after a divergence in round {}", floor, alarm_round_)});
-            bits = floor;
-        }
+void Controller::remember(std::span<const LayerStatistics> layers) {
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+        LayerSensitivity& known = sensitivities_[layer];
+        const LayerStatistics& measured = layers[layer];
+        known.forward = smoothed(known.forward, measured.forward_sensitivity, options_.smoothing);
+        known.backward = smoothed(known.backward, measured.backward_sensitivity, options_.smoothing);
+        known.signal = smoothed(known.signal, measured.signal_norm, options_.smoothing);
+        known.gain = smoothed(known.gain, measured.step_gain, options_.smoothing);
     }
+}
+
+std::vector<PlanChange> Controller::ask_policy(const RoundEvidence& evidence) {
+    const PrecisionPlan ran = plan_;
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
+        if (policy_rules_uplink_)
+            plan_.layers[layer].uplink = ruled_uplink_[layer];
+    auto changes = policy_->update({.round = evidence.round,
+                                    .train_loss = evidence.train_loss,
+                                    .rate = rate_after(evidence.round),
+                                    .layers = evidence.layers},
+                                   plan_);
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
+        LayerBits& bits = plan_.layers[layer];
+        bits.downlink = ran.layers[layer].downlink;
+        if (policy_rules_uplink_)
+            ruled_uplink_[layer] = bits.uplink;
+        else
+            bits.uplink = ran.layers[layer].uplink;
+    }
+    std::erase_if(changes, [&](const PlanChange& change) {
+        return change.phase == Phase::downlink || (change.phase == Phase::uplink && !policy_rules_uplink_);
+    });
+    return changes;
+}
+
+void Controller::keep_bit_budget(std::vector<PlanChange>& changes) {
+    if (options_.bit_budget == 0)
+        return;
+    const ErrorModel model(schema_, sensitivities_);
+    auto lowered = keep_within_budget(schema_, levels_, model, options_.bit_budget, plan_);
+    fixed_.apply(plan_, lowered);
+    changes.insert(changes.end(), lowered.begin(), lowered.end());
+}
+
+std::vector<PlanChange> Controller::choose_grids(std::span<const float> model, double coarseness) {
+    const PrecisionPlan before = plan_;
+    links_.choose(model, coarseness, plan_);
+    return links_.changes(before, plan_);
 }
 
 std::vector<PlanChange> Controller::alarm(std::uint32_t round, const std::string& reason) {
-    std::vector<PlanChange> changes;
-    alarm_round_ = round;
-    calm_rounds_ = 0;
-    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
-        for (std::size_t i = 0; i < kLocalPhases.size(); ++i) {
-            const Phase phase = kLocalPhases[i];
-            int& bits = plan_.layers[layer][phase];
-            int raised = levels_.raise(bits + 1);
-            // A layer whose bits are fixed has no level between those and fp32.
-            if (phase != Phase::optimizer && fixed_[layer].bits(phase, raised) <= bits)
-                raised = kFullBits;
-            floors_[layer][i] = raised;
-            if (raised == bits)
-                continue;
-            changes.push_back({layer, phase, bits, raised, reason});
-            bits = raised;
-        }
-    }
-    return changes;
+    return floors_.alarm(round, reason, plan_);
 }
 
-void Controller::choose_uplink(std::size_t layer, double range, double rms) {
-    int& width = plan_.layers[layer].uplink;
-    if (!uplink_grid_) {
-        width = kFullBits;
-        return;
-    }
-    const int bits = is_wide(layer) ? kWidest : codec_.uplink.bits;
-    const double step = bits == 0 ? kAutoStepShare * rms : grid_step(range, bits);
-    if (usable(step))
-        uplink_steps_[layer] = to_step(step);
-    width = bits == 0 ? code_width(std::max(range, 0.0), uplink_steps_[layer]) : bits;
-}
-
-// Each layer: its five widths, its uplink step and its three floors; then the alarm's round and the calm ones since,
+// Each layer: its five widths, the policy's uplink and four sensitivities; then links, floors, the best training loss,
 // the round of the last measurement, and the policy's own state.
 std::vector<double> Controller::state() const {
     std::vector<double> state;
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
         for (const Phase phase : kPhases)
             state.push_back(plan_.layers[layer][phase]);
-        state.push_back(uplink_steps_[layer]);
-        state.insert(state.end(), floors_[layer].begin(), floors_[layer].end());
+        state.push_back(ruled_uplink_[layer]);
+        const LayerSensitivity& known = sensitivities_[layer];
+        state.insert(state.end(), {known.forward, known.backward, known.signal, known.gain});
     }
-    for (const std::uint32_t round : {alarm_round_, calm_rounds_, measured_in_})
-        state.push_back(round);
+    links_.append_state(state);
+    floors_.append_state(state);
+    const std::vector<double> guard = guard_.state();
+    state.push_back(static_cast<double>(guard.size()));
+    state.insert(state.end(), guard.begin(), guard.end());
+    state.push_back(measured_in_);
     const std::vector<double> policy = policy_->state();
     state.insert(state.end(), policy.begin(), policy.end());
     return state;
@@ -344,12 +202,18 @@ void Controller::restore(std::span<const double> state) {
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer) {
         for (const Phase phase : kPhases)
             plan_.layers[layer][phase] = reader.width();
-        uplink_steps_[layer] = reader.step();
-        for (int& floor : floors_[layer])
-            floor = reader.floor();
+        ruled_uplink_[layer] = reader.width();
+        LayerSensitivity& known = sensitivities_[layer];
+        for (double* value : {&known.forward, &known.backward, &known.signal, &known.gain})
+            *value = reader.measured();
     }
-    for (std::uint32_t* round : {&alarm_round_, &calm_rounds_, &measured_in_})
-        *round = reader.round();
+    links_.restore(reader);
+    floors_.restore(reader);
+    std::vector<double> guard(reader.round());
+    for (double& number : guard)
+        number = reader.number();
+    guard_.restore(guard);
+    measured_in_ = reader.round();
     policy_->restore(reader.rest());
 }
 

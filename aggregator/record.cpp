@@ -80,6 +80,25 @@ void put_bit_ops(Json& object, const BitOps& ops) {
     object["bit_ops_optimizer"] = number(ops.optimizer);
     object["bit_ops_optimizer_fp32"] = number(ops.optimizer_fp32);
     object["bit_ops_probe"] = number(ops.probe);
+    object["bops"] = number(ops.bops);
+    object["bops_fp32"] = number(ops.bops_fp32);
+}
+
+Json layer_bit_ops_object(const LayerBitOps& ops) {
+    return {{"forward", number(ops.forward)}, {"backward", number(ops.backward)}, {"optimizer", number(ops.optimizer)}};
+}
+
+/// The mean width of forward and backward work; null without any.
+Json mean_bits_of(const BitOps& ops) {
+    return ops.training_fp32 > 0 ? number(kFullBits * ops.training / ops.training_fp32) : Json(nullptr);
+}
+
+Json change_object(const PlanChange& change, const Schema& schema) {
+    return {{"layer", schema.layers()[change.layer].name},
+            {"phase", name_of(change.phase)},
+            {"from", change.from},
+            {"to", change.to},
+            {"reason", change.reason}};
 }
 
 }  // namespace
@@ -93,6 +112,9 @@ void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t d
     coordinates_up += up;
     coordinates_down += down;
     bit_ops += record.bit_ops;
+    train_seconds += record.train_seconds;
+    probe_seconds += record.probe_seconds;
+    plan_changes += record.changes.size();
     if (record.test_loss)
         final_loss = record.test_loss;
     if (record.swa_loss)
@@ -119,6 +141,8 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     require(record.layers.size() == schema.layer_count() && record.plan.layers.size() == schema.layer_count(),
             "a record of {} layers under a plan of {}, expected {}", record.layers.size(), record.plan.layers.size(),
             schema.layer_count());
+    require(record.work.empty() || record.work.size() == schema.layer_count(), "work of {} layers, expected {}",
+            record.work.size(), schema.layer_count());
     Json line{{"round", record.round}, {"committed", record.committed}};
     line["train_loss"] = number(record.train_loss);
     line["test_loss"] = number(record.test_loss);
@@ -133,12 +157,22 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     line["bytes_up"] = record.bytes_up;
     line["bytes_down"] = record.bytes_down;
     put_bit_ops(line, record.bit_ops);
+    line["mean_bits"] = mean_bits_of(record.bit_ops);
+    line["plans"] = record.plans;
     line["seconds"] = number(record.seconds);
+    line["train_seconds"] = number(record.train_seconds);
+    line["probe_seconds"] = number(record.probe_seconds);
     line["model_sha256"] = to_hex(record.model);
     line["layers"] = Json::array();
-    for (std::size_t layer = 0; layer < schema.layer_count(); ++layer)
+    for (std::size_t layer = 0; layer < schema.layer_count(); ++layer) {
         line["layers"].push_back(layer_object(schema.layers()[layer], record.layers[layer], record.plan.layers[layer]));
+        line["layers"].back()["bit_ops"] =
+            record.work.empty() ? Json(nullptr) : layer_bit_ops_object(record.work[layer]);
+    }
     line["reason"] = fmt::format("{}", fmt::join(record.reason, "; "));
+    line["changes"] = Json::array();
+    for (const PlanChange& change : record.changes)
+        line["changes"].push_back(change_object(change, schema));
     // A peer's reason may hold any bytes; what is not UTF-8 is replaced rather than thrown at the run.
     return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -162,6 +196,12 @@ std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha25
     put_bit_ops(summary, totals.bit_ops);
     summary["bit_ops_ratio_fp32"] =
         number(ratio(totals.bit_ops.training + totals.bit_ops.probe, totals.bit_ops.training_fp32));
+    summary["bops_ratio_fp32"] = number(ratio(totals.bit_ops.bops, totals.bit_ops.bops_fp32));
+    summary["mean_bits"] = mean_bits_of(totals.bit_ops);
+    summary["plan_changes"] = totals.plan_changes;
+    summary["train_seconds"] = number(totals.train_seconds);
+    summary["probe_seconds"] = number(totals.probe_seconds);
+    summary["probe_share"] = number(ratio(totals.probe_seconds, totals.train_seconds));
     summary["model_sha256"] = to_hex(model);
     summary["seed"] = job.job.seed;
     summary["ranks"] = place.ranks;

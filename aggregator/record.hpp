@@ -37,7 +37,12 @@ struct RoundRecord {
     Sha256 model{};
     PrecisionPlan plan;                   ///< that ran in this round
     std::vector<LayerStatistics> layers;  ///< of all participants
+    std::vector<LayerBitOps> work;        ///< of all participants, one a layer; empty: not counted
     std::vector<std::string> reason;      ///< why the next plan differs, or why the round was abandoned
+    std::vector<PlanChange> changes;      ///< from `plan` to the next round's, each with its reason
+    std::uint32_t plans = 0;              ///< different ones that its participants ran: 1 where all nodes are alike
+    double train_seconds = 0;             ///< sums over the participants, each by its own clock
+    double probe_seconds = 0;             ///< likewise, of their measurements
 };
 
 /// Totals over a run, and the state that a resumed run starts its totals from.
@@ -55,6 +60,9 @@ struct RunTotals {
     std::optional<double> best_accuracy;
     std::optional<double> swa_accuracy;  ///< of the averaged model, its last evaluation
     std::optional<double> swa_loss;
+    double train_seconds = 0;
+    double probe_seconds = 0;
+    std::uint64_t plan_changes = 0;  ///< of one layer's width in one phase
 
     void add(const RoundRecord& record, std::uint64_t coordinates_up, std::uint64_t coordinates_down);
     /// fp32 bytes of the same coordinates over the bytes that crossed; 0 before anything did.

@@ -4,6 +4,7 @@
 #include "core/data/dataset.hpp"
 #include "core/data/partition.hpp"
 #include "core/detail/options.hpp"
+#include "core/detail/precision_options.hpp"
 #include "core/detail/quantize_options.hpp"
 #include "core/error.hpp"
 #include "core/model/detail/described.hpp"
@@ -13,6 +14,7 @@
 #include "core/optim/loss_scale.hpp"
 #include "core/optim/optimizer.hpp"
 #include "core/optim/schedule.hpp"
+#include "core/precision/device.hpp"
 #include "core/precision/plan.hpp"
 #include "core/precision/policy.hpp"
 #include "core/quantize/width.hpp"
@@ -87,6 +89,7 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
                 "how the training set is dealt to the clients");
     list.number("federation.partition.alpha", federation.partition.alpha, kPositive,
                 "dirichlet: concentration; small values give each client few classes");
+    list.add(detail::devices_option("federation.devices", federation.devices));
 }
 
 void declare_training(OptionList& list, Job& job) {
@@ -131,23 +134,6 @@ void declare_training(OptionList& list, Job& job) {
                 "static: the factor; dynamic: the first one");
 }
 
-void declare_precision(OptionList& list, PrecisionOptions& precision) {
-    list.choice("precision.policy", precision.policy, policy_choices(), "who decides the bits of each layer and phase");
-    list.integer("precision.bits", precision.bits, 2, 32,
-                 "uniform: forward, backward and optimizer; one of precision.levels");
-    list.levels("precision.levels", precision.levels, "the widths that a plan may use; 32 is fp32");
-    list.integer("precision.margin_bits", precision.margin_bits, 0, 16, "numgeom, numgeom_literal: bits of safety");
-    list.integer(
-        "precision.warmup_rounds", precision.warmup_rounds, 0,
-        "numgeom_literal: rounds at fp32 first; with 0 the rule decides from the second round, too, since the first "
-        "one measures");
-    list.integer("precision.curvature_every", precision.curvature_every, 1, "rounds between curvature measurements");
-    list.integer("precision.curvature_clients", precision.curvature_clients, 1, "clients of a cohort that measure it");
-    list.number("precision.smoothing", precision.smoothing, kShare, "weight of the newest round in moving averages");
-    list.number("precision.backward_tolerance", precision.backward_tolerance, kPositive,
-                "numgeom: relative error of the output gradient that still trains");
-}
-
 void declare_profiled_noise(OptionList& list, NoiseOptions& noise) {
     list.integer("noise.bits", noise.bits, 2, 8,
                  "differential, naive, dither, drop_in: the target width whose rounding error the noise imitates");
@@ -168,7 +154,7 @@ OptionList declare(Job& job) {
     declare_job(list, job);
     declare_federation(list, job.federation);
     declare_training(list, job);
-    declare_precision(list, job.precision);
+    detail::declare_precision(list, job.precision);
     detail::declare_quantize(list, "quantize.", job.quantize);
     list.add(detail::overrides_option("quantize.layers", job.quantize.layers));
     list.choice("noise.kind", job.noise.kind, noise_choices(), "added to the weights of a training step");
@@ -305,7 +291,7 @@ bool learns_weight_grid(const QuantizeOptions& quantize) {
 bool learns_nothing(const QuantizerOptions& options, const PrecisionOptions& precision) {
     if (precision.policy == "fp32" || precision.levels == std::vector{kFullBits})
         return true;
-    const int planned = precision.policy == "uniform" ? precision.bits : 0;
+    const int planned = precision.policy == "uniform" ? precision.bits : precision.policy == "amp" ? 16 : 0;
     const int bits = width_of(options, planned);
     return bits != 0 && !is_integer_width(options, bits);
 }
@@ -338,6 +324,41 @@ void check_training(const Job& job, const Combinations& combinations) {
                         "a trained step size moves between two steps, and weights without fp32 masters cannot follow");
 }
 
+/// Whether the policy's plans say how wide the uplink's codes are.
+bool rules_uplink(const PrecisionOptions& precision) {
+    return make_policy(precision, Schema())->rules_uplink();
+}
+
+void check_precision(const Job& job, const Combinations& combinations) {
+    const PrecisionOptions& precision = job.precision;
+    const auto is_level = [&](int bits) { return std::ranges::find(precision.levels, bits) != precision.levels.end(); };
+    const bool uniform = precision.policy == "uniform";
+    combinations.forbid(uniform && !is_level(precision.bits), {"precision.bits", "precision.levels"},
+                        "the bits of the uniform policy are none of the levels");
+    combinations.forbid(uniform && precision.backward_bits != 0 && !is_level(precision.backward_bits),
+                        {"precision.backward_bits", "precision.levels"},
+                        "the backward bits of the uniform policy are none of the levels");
+    combinations.forbid(!uniform && precision.backward_bits != 0, {"precision.backward_bits", "precision.policy"},
+                        "only the uniform policy is told its backward bits, the others decide them");
+    combinations.forbid(precision.policy == "amp" && !is_level(16), {"precision.policy", "precision.levels"},
+                        "mixed precision takes 16 bits forward, which are none of the levels");
+    combinations.forbid(precision.bit_budget > 0 && precision.bit_budget < precision.levels.front(),
+                        {"precision.bit_budget", "precision.levels"}, "the budget is below the lowest level");
+    combinations.forbid(precision.guard_loss > 0 && precision.guard_loss <= 1, {"precision.guard_loss"},
+                        "a round as good as the best one would be rolled back; 0 turns the guard off");
+    combinations.forbid(job.codec.uplink.bits != 0 && rules_uplink(precision),
+                        {"codec.uplink.bits", "precision.policy"},
+                        "this policy decides the bits of the uplink, which must be \"auto\"");
+}
+
+void check_devices(const Job& job, const Combinations& combinations) {
+    for (const DeviceOptions& device : job.federation.devices)
+        combinations.forbid(!executes_fixed_bits(device.widths, job.quantize),
+                            {"federation.devices", "quantize.weights.bits", "quantize.activations.bits",
+                             "quantize.gradients.bits", "quantize.optimizer_bits", "quantize.layers"},
+                            "a device does not execute the bits that are fixed for every client");
+}
+
 void check_combinations(const Job& job, const Combinations& combinations) {
     combinations.forbid((job.model.name == "layers") == job.model.layers.empty(), {"model.name", "model.layers"},
                         "the model \"layers\" is a list of layers, and no other one has any");
@@ -361,10 +382,8 @@ void check_combinations(const Job& job, const Combinations& combinations) {
                         {"train.optimizer.nesterov", "train.optimizer.kind", "train.optimizer.momentum"},
                         "nesterov needs sgd with momentum > 0");
     check_training(job, combinations);
-    const std::vector<int>& levels = job.precision.levels;
-    const bool a_level = std::find(levels.begin(), levels.end(), job.precision.bits) != levels.end();
-    combinations.forbid(job.precision.policy == "uniform" && !a_level, {"precision.bits", "precision.levels"},
-                        "the bits of the uniform policy are none of the levels");
+    check_precision(job, combinations);
+    check_devices(job, combinations);
     for (const auto& [key, options] : {std::pair{"quantize.weights.observer", &job.quantize.weights},
                                        std::pair{"quantize.activations.observer", &job.quantize.activations}})
         combinations.forbid(is_learned(options->observer) && learns_nothing(*options, job.precision),
@@ -460,6 +479,8 @@ std::string describe_options() {
             text += fmt::format("        {}: {}\n", choice.name, choice.meaning);
         if (option.key == "model.layers")
             text += detail::describe_layers();
+        if (option.key == "federation.devices")
+            text += detail::describe_devices();
     }
     return text;
 }

@@ -46,6 +46,15 @@ struct StrategyOptions {
     std::uint64_t sample_cap = 1'000'000;  ///< a client weighs at most this: what it says of itself cannot be checked
 };
 
+/// [[federation.devices]]: what a share of the clients can execute.
+struct DeviceOptions {
+    double share = 0;          ///< of the clients, 0 < share; shares sum to at most 1, the rest can do everything
+    std::vector<int> widths;   ///< that it can execute, ascending, 2..16 or 32
+    std::uint64_t memory = 0;  ///< bytes for a training step; 0: no limit
+
+    bool operator==(const DeviceOptions&) const = default;
+};
+
 struct FederationOptions {
     std::uint32_t clients = 100;
     std::uint32_t cohort = 10;
@@ -55,6 +64,7 @@ struct FederationOptions {
     double quorum = 0.5;  ///< a round needs this share of the cohort at its deadline, else it is abandoned
     StrategyOptions strategy;
     PartitionOptions partition;
+    std::vector<DeviceOptions> devices;
 };
 
 /// A layer of [[model.layers]]. Which members count depends on its kind, and so do their defaults: `dither
@@ -123,14 +133,25 @@ struct TrainOptions {
 
 struct PrecisionOptions {
     std::string policy = "numgeom";  ///< one of policy_choices()
-    int bits = 8;                    ///< uniform: forward, backward and optimizer
+    int bits = 8;                    ///< uniform: forward, backward and optimizer; others: where they start
+    int backward_bits = 0;           ///< uniform: backward, where that is not `bits`; 0: the same
     std::vector<int> levels = {4, 8, 16, 32};
-    int margin_bits = 4;                  ///< numgeom's safety margin c
-    std::uint32_t warmup_rounds = 1;      ///< numgeom_literal: rounds at fp32 first; 0: it decides from the second one
-    std::uint32_t curvature_every = 10;   ///< rounds between measurements of the curvature
-    std::uint32_t curvature_clients = 2;  ///< how many of the cohort measure it
-    double smoothing = 0.5;           ///< weight of the newest round in the controller's moving averages, 0 < s <= 1
-    double backward_tolerance = 0.7;  ///< numgeom: relative error of the output gradient that still trains
+    int margin_bits = 4;              ///< curvature's and numgeom_literal's safety margin c
+    double target_error = 0.5;        ///< numgeom, learned: largest predicted error of a step (ErrorModel)
+    double bit_budget = 0;            ///< largest mean width of forward and backward work; 0: none
+    std::uint64_t byte_budget = 0;    ///< of a round, both directions, all clients; 0: none
+    std::string combine = "clipped";  ///< mean | clipped | median: the clients' statistics (aggregator/combination.hpp)
+    double uplink_noise = 0.05;       ///< auto grids: the quantization noise of the uplink's mean, as a share of the
+                                      ///< variance that the clients' own disagreement gives it
+    double guard_loss = 4;            ///< a round whose training loss is so many times the best is rolled back; 0: none
+    double guard_saturation = 0.5;    ///< a layer of which such a share of the values is clipped gets more bits
+    std::uint32_t warmup_rounds = 1;  ///< numgeom_literal: rounds at fp32 first; 0: it decides from the second one
+    std::uint32_t curvature_every = 10;      ///< rounds between measurements of the curvature
+    std::uint32_t curvature_clients = 3;     ///< how many of the cohort measure it
+    std::uint32_t probe_samples = 32;        ///< of its own that a client measures on, at most
+    std::string curvature_method = "exact";  ///< one of curvature_method_choices()
+    double backward_tolerance = 0.6;         ///< numgeom: largest relative rounding error of an output gradient
+    double smoothing = 0.5;  ///< weight of the newest round in the controller's moving averages, 0 < s <= 1
 };
 
 /// [[quantize.layers]]: other options for the layers whose name `match` matches ("conv*", "fc2"; * stands for any

@@ -35,6 +35,7 @@ enum class Purpose : std::uint8_t {
     augmentation = 16,
     weight_rounding = 17,
     corruption = 18,
+    device = 19,
     test = 255,
 };
 

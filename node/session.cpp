@@ -1,5 +1,6 @@
 #include "node/session.hpp"
 
+#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -34,6 +35,9 @@ public:
             check_calibration(job_.noise, client_, data_.size());
     }
 
+    /// Samples a second of the last training; 0: none yet, or too short to tell.
+    float speed() const { return speed_; }
+
     /// Throws TrainingError when training diverges, and others when the task cannot be done: one client's failure.
     Update carry_out(const RoundPlan& plan) {
         check(plan);
@@ -44,6 +48,7 @@ public:
         const TrainingTask task{.client = plan.client, .round = plan.round, .plan = &plan.plan, .probe = plan.probe};
         Update update{.round = plan.round, .client = plan.client, .base = plan.broadcast};
         update.report = trainer_.train(task, samples, model_, update_);
+        note_speed(update.report);
         const StreamKey key{
             .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
         uplink_->encode(update_, plan.uplink_steps, key, update.payload);
@@ -73,6 +78,13 @@ private:
             for (std::uint32_t i = 0; i < data_.size(); ++i)
                 all_.push_back(i);
         return all_;
+    }
+
+    void note_speed(const TrainingReport& report) {
+        const auto trained = static_cast<double>(report.samples) * job_.train.epochs;
+        const auto speed = static_cast<float>(trained / static_cast<double>(report.seconds));
+        if (std::isfinite(speed))
+            speed_ = speed;
     }
 
     void check(const RoundPlan& plan) const {
@@ -114,6 +126,7 @@ private:
     std::vector<float> update_;
     std::vector<std::uint32_t> all_;
     std::optional<Sha256> held_;  ///< of model_
+    float speed_ = 0;
 };
 
 /// Whatever a task does, it ends as one client's failure: a worker that died of it would take it to the next one. Only
@@ -135,10 +148,10 @@ void answer(Channel& channel, Workshop& workshop, const RoundPlan& plan) {
 
 }  // namespace
 
-void run_session(Channel& channel, const SessionSetup& setup) {
+Device run_session(Channel& channel, const SessionSetup& setup) {
     require(setup.client == kAnyClient || setup.data != nullptr || !setup.data_path.empty(),
             "client {} needs data of its own", setup.client);
-    channel.send(Hello{.node = setup.node, .client = setup.client});
+    channel.send(Hello{.node = setup.node, .client = setup.client, .device = setup.device});
     std::optional<Workshop> workshop;
     while (const std::optional<Message> message = channel.receive()) {
         if (const auto* welcome = std::get_if<Welcome>(&*message)) {
@@ -148,11 +161,15 @@ void run_session(Channel& channel, const SessionSetup& setup) {
                 throw FormatError("the aggregator sent a round plan before its welcome");
             answer(channel, *workshop, *plan);
         } else if (std::holds_alternative<Stop>(*message)) {
-            return;
+            break;
         }
         // UpdateAck and RoundCommitted need no answer: a session that ends loses no more than its unsent work, and the
         // aggregator asks again.
     }
+    Device device = setup.device;
+    if (workshop && workshop->speed() > 0)
+        device.speed = workshop->speed();
+    return device;
 }
 
 }  // namespace dither

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/data/dataset.hpp"
+#include "core/precision/device.hpp"
 #include "transport/hub.hpp"
 
 #include <string>
@@ -15,12 +16,14 @@ struct SessionSetup {
     /// aggregator's files. A daemon always passes its own, for no path comes from a peer.
     std::string data_path;
     const Dataset* data = nullptr;  ///< the training set, if it is already in memory; null loads it
+    Device device{};                ///< what this node executes, as it tells the aggregator; by default everything
 };
 
 /// Loads the data when the job arrives, trains what it is asked to, and returns when the aggregator says stop or is
 /// gone. A task that fails, for whatever reason, is reported and does not end the session; a session that speaks for
-/// one client refuses another's. Throws InputError when the job or its data cannot be used here, IoError when the
+/// one client refuses another's. Returns the node's device with the speed that it trained at last, for the next
+/// session's setup. Throws InputError when the job or its data cannot be used here, IoError when the
 /// channel fails.
-void run_session(Channel& channel, const SessionSetup& setup);
+Device run_session(Channel& channel, const SessionSetup& setup);
 
 }  // namespace dither

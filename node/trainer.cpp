@@ -1,15 +1,20 @@
 #include "node/trainer.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "core/error.hpp"
 #include "core/optim/clip.hpp"
 #include "core/optim/schedule.hpp"
+#include "core/precision/probe.hpp"
 #include "core/vector_math.hpp"
 
 namespace dither {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<float>;
 
 constexpr float kSmoothing = 0.9F;          // of the gradient, for signal_norm
 constexpr std::uint32_t kMeasureEvery = 8;  // steps between measurements that cost a pass of their own
@@ -32,6 +37,7 @@ Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
       optimizer_(make_optimizer(job.train.optimizer, model_->schema())),
       scaler_(job.train.loss_scale),
       profiler_(job.noise, job.quantize, *model_),
+      curvature_(curvature_method(job.precision.curvature_method)),
       smoothed_(model_->schema().parameters()),
       squared_gradients_(model_->schema().layer_count()) {
     if (!job.train.master_weights)
@@ -40,6 +46,22 @@ Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
 
 TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uint32_t> indices,
                               std::span<const float> received, std::span<float> update) {
+    const auto start = Clock::now();
+    TrainingReport report = train_locally(task, indices, received, update);
+    const auto trained = Clock::now();
+    measure(task, report);
+    for (LayerStatistics& layer : report.layers)
+        for_each_statistic(layer, [](const char*, float& value, Combine) {
+            if (!std::isfinite(value))
+                value = kNotMeasured;
+        });
+    report.seconds = Seconds(trained - start).count();
+    report.probe_seconds = task.probe == Probe::none ? 0 : Seconds(Clock::now() - trained).count();
+    return report;
+}
+
+TrainingReport Trainer::train_locally(const TrainingTask& task, std::span<const std::uint32_t> indices,
+                                      std::span<const float> received, std::span<float> update) {
     require(!indices.empty(), "client {} has no training samples", task.client);
     check_calibration(job_.noise, task.client, indices.size());
     begin(indices, received);
@@ -68,13 +90,6 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
             fmt::format("client {}, round {}: a parameter or the mean loss is not finite after {} steps", task.client,
                         task.round, report.steps));
     gather_statistics(report, update);
-    if (task.probe != Probe::none)
-        measure_curvature(task, report);
-    for (LayerStatistics& layer : report.layers)
-        for_each_statistic(layer, [](const char*, float& value, Combine) {
-            if (!std::isfinite(value))
-                value = kNotMeasured;
-        });
     return report;
 }
 
@@ -89,12 +104,31 @@ void Trainer::begin(std::span<const std::uint32_t> indices, std::span<const floa
     std::fill(squared_gradients_.begin(), squared_gradients_.end(), 0.0);
 }
 
-void Trainer::measure_curvature(const TrainingTask& task, TrainingReport& report) {
+void Trainer::measure(const TrainingTask& task, TrainingReport& report) {
+    if (task.probe == Probe::none)
+        return;
     // After training, where the norms of the report were taken too: an untrained network has next to no curvature.
-    const auto batch = std::span(order_).first(std::min<std::size_t>(order_.size(), job_.train.batch_size));
+    const std::size_t wanted = probe_samples(schema(), task.probe, order_.size() * job_.train.epochs,
+                                             job_.train.batch_size, job_.precision.probe_samples);
+    const auto batch = std::span(order_).first(std::min(order_.size(), wanted));
     data_.gather(batch, batch_);
     const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
     curvature_.measure(*model_, *loss_, batch_, task.probe, key, report.layers);
+    if (asks(task.probe, Probe::sensitivity))
+        measure_sensitivity(key, report);
+}
+
+/// Rounding errors of samples are independent, nearly so in the forward pass: those of a whole batch are smaller.
+void Trainer::measure_sensitivity(const StreamKey& key, TrainingReport& report) {
+    // Ranges as they are now: those that the last step observed would clip what it has moved beyond them.
+    model_->reset();
+    sensitivity_.measure(*model_, *loss_, batch_, key, report.layers);
+    const auto measured = static_cast<float>(batch_.inputs.shape()[0]);
+    const auto trained = static_cast<float>(std::min<std::size_t>(job_.train.batch_size, order_.size()));
+    for (LayerStatistics& layer : report.layers)
+        for (float* sensitivity : {&layer.forward_sensitivity, &layer.backward_sensitivity})
+            if (*sensitivity > 0)
+                *sensitivity *= std::sqrt(measured / trained);
 }
 
 void Trainer::profile(const TrainingTask& task, const StreamKey& epoch, std::span<const std::uint32_t> indices) {
@@ -201,6 +235,7 @@ void Trainer::gather_statistics(TrainingReport& report, std::span<const float> u
         const auto change = schema().slice(update, layer);
         s.grad_norm = static_cast<float>(std::sqrt(squared_gradients_[layer] / observed));
         s.signal_norm = static_cast<float>(norm_of(smoothed_) / correction);
+        s.step_gain = optimizer_->step_gain(layer);
         s.theta_norm = static_cast<float>(norm_of(model_->parameters()));
         s.update_range = max_magnitude(change);
         s.update_rms = static_cast<float>(std::sqrt(squared_norm(change) / static_cast<double>(change.size())));

@@ -11,6 +11,7 @@
 #include "core/optim/optimizer.hpp"
 #include "core/optim/weight_rounder.hpp"
 #include "core/precision/curvature.hpp"
+#include "core/precision/sensitivity.hpp"
 #include "core/precision/statistics.hpp"
 
 #include <cstdint>
@@ -31,7 +32,7 @@ struct TrainingTask {
 
 /// Not thread-safe: one for each worker. Borrows the data set and the backend. A client's result is a pure function of
 /// job, task, model and samples: nothing stays from the client before. The training loss is the smoothed one, if
-/// train.label_smoothing says so.
+/// train.label_smoothing says so. The report's times are taken from the steady clock, and nothing depends on them.
 class Trainer {
 public:
     Trainer(const Job& job, const Dataset& data, const Backend& backend);
@@ -48,7 +49,11 @@ public:
 
 private:
     void begin(std::span<const std::uint32_t> indices, std::span<const float> received);
-    void measure_curvature(const TrainingTask& task, TrainingReport& report);
+    /// Trains, and reports all but what the probe asks for.
+    TrainingReport train_locally(const TrainingTask& task, std::span<const std::uint32_t> indices,
+                                 std::span<const float> received, std::span<float> update);
+    void measure(const TrainingTask& task, TrainingReport& report);
+    void measure_sensitivity(const StreamKey& key, TrainingReport& report);
     /// One optimizer step on the batch that starts at `first`; returns its mean loss.
     double step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number);
     /// At the start of an epoch, whose shuffle has the key `epoch`: profiles the network for noise that needs it.
@@ -77,6 +82,7 @@ private:
     std::optional<WeightRounder> rounder_;  ///< without master weights
     NoiseProfiler profiler_;
     CurvatureProbe curvature_;
+    SensitivityProbe sensitivity_;
     Batch batch_;
     std::vector<std::uint32_t> order_;
     std::vector<float> smoothed_;            ///< moving average of the gradient, beta = 0.9, for signal_norm

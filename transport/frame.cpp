@@ -49,8 +49,8 @@ void write_header(std::span<std::byte, kFrameHeaderBytes> header, std::uint8_t t
 }  // namespace
 
 FrameLimits FrameLimits::for_model(std::size_t parameters, std::size_t layers) {
-    // A payload takes at most 4 bytes a parameter and 10 a layer; a plan with both steps 13 and a report 44 a layer.
-    constexpr std::uint64_t kBytesALayer = 64;
+    // A payload takes at most 4 bytes a parameter and 10 a layer; a plan with both steps 13 and a report 64 a layer.
+    constexpr std::uint64_t kBytesALayer = 128;
     return {.body_bytes = FrameLimits{}.body_bytes + 4 * std::uint64_t{parameters} + kBytesALayer * layers,
             .layers = static_cast<std::uint32_t>(layers)};
 }

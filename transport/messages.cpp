@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 
 namespace dither {
 namespace {
@@ -58,16 +59,37 @@ void serialize_steps(auto& archive, std::string_view name, Either<std::vector<fl
     archive.expect(steps.empty() || steps.size() == layers, name, "has not one entry a layer of the plan");
 }
 
+bool is_width(int bits) {
+    return (bits >= 2 && bits <= 16) || bits == kFullBits;
+}
+
 void serialize(auto& archive, Either<LayerBits> auto& bits) {
     for (const Phase phase : kPhases) {
         auto&& width = bits[phase];
         archive.template as<std::uint8_t>("plan", width);
-        archive.expect((width >= 2 && width <= 16) || width == kFullBits, "plan", "has bits outside 2..16 and 32");
+        archive.expect(is_width(width), "plan", "has bits outside 2..16 and 32");
     }
 }
 
 void serialize(auto& archive, Either<PrecisionPlan> auto& plan) {
     archive.per_layer("plan", plan.layers, kLayerBitsBytes, [&](auto& bits) { serialize(archive, bits); });
+}
+
+/// Finite and at least 0.
+void serialize_amount(auto& archive, std::string_view name, Either<float> auto& amount) {
+    archive(name, amount);
+    archive.expect(std::isfinite(amount) && amount >= 0, name, "is not a finite number of at least 0");
+}
+
+void serialize(auto& archive, Either<Device> auto& device) {
+    archive.few("widths", device.widths, kMostWidths, [&](auto& width) {
+        archive.template as<std::uint8_t>("widths", width);
+        archive.expect(is_width(width), "widths", "has bits outside 2..16 and 32");
+    });
+    const bool ascending = std::ranges::adjacent_find(device.widths, std::greater_equal()) == device.widths.end();
+    archive.expect(ascending, "widths", "do not ascend");
+    archive("memory", device.memory);
+    serialize_amount(archive, "speed", device.speed);
 }
 
 void serialize(auto& archive, Either<LayerStatistics> auto& statistics) {
@@ -83,6 +105,8 @@ void serialize(auto& archive, Either<TrainingReport> auto& report) {
     archive("steps", report.steps);
     archive("train_loss", report.train_loss);
     archive.expect(std::isfinite(report.train_loss), "train_loss", "is not finite");
+    serialize_amount(archive, "seconds", report.seconds);
+    serialize_amount(archive, "probe_seconds", report.probe_seconds);
     archive.per_layer("statistics", report.layers, kStatisticsBytes, [&](auto& layer) { serialize(archive, layer); });
 }
 
@@ -90,6 +114,7 @@ void serialize(auto& archive, Either<Hello> auto& hello) {
     archive.text("node", hello.node, kMaxIdBytes);
     archive.expect(is_id(hello.node), "node", "does not match [a-z0-9_-]{1,64}");
     archive("client", hello.client);
+    serialize(archive, hello.device);
 }
 
 void serialize(auto& archive, Either<Welcome> auto& welcome) {
@@ -103,7 +128,7 @@ void serialize(auto& archive, Either<RoundPlan> auto& task) {
     serialize_steps(archive, "uplink_steps", task.uplink_steps, task.plan.layers.size());
     serialize_steps(archive, "downlink_steps", task.downlink_steps, task.plan.layers.size());
     archive.template as<std::uint8_t>("probe", task.probe);
-    archive.expect(task.probe <= Probe::curvature_norm, "probe", "is unknown");
+    archive.expect(static_cast<std::uint8_t>(task.probe) <= kAllProbes, "probe", "is unknown");
     archive("broadcast", task.broadcast);
     archive.payload("payload", task.payload);
 }

@@ -9,6 +9,7 @@
 // whom.
 #pragma once
 
+#include "core/precision/device.hpp"
 #include "core/precision/plan.hpp"
 #include "core/precision/policy.hpp"
 #include "core/precision/statistics.hpp"
@@ -30,6 +31,7 @@ inline constexpr std::uint32_t kAnyClient = 0xffffffff;
 struct Hello {
     std::string node;                   ///< [a-z0-9_-]{1,64}
     std::uint32_t client = kAnyClient;  ///< the client it speaks for
+    Device device{};                    ///< what it executes
     bool operator==(const Hello&) const = default;
 };
 
@@ -39,14 +41,15 @@ struct Welcome {
     bool operator==(const Welcome&) const = default;
 };
 
-/// Aggregator to node: train this client from this model under this plan.
+/// Aggregator to node: train this client from this model under this plan, which fits the node's device: nodes of one
+/// round may get different ones. The grids are the same for all.
 struct RoundPlan {
     std::uint32_t round = 0;  ///< from 1
     std::uint32_t client = 0;
     PrecisionPlan plan;
     std::vector<float> uplink_steps;    ///< one a layer: the grid that all clients of the round share
     std::vector<float> downlink_steps;  ///< one a layer: the grid of this payload
-    Probe probe = Probe::none;          ///< the measurement this client is asked for
+    Probe probe = Probe::none;          ///< the measurements this client is asked for
     Sha256 broadcast{};                 ///< of the decoded payload: what the client trains from, grid and all
     std::vector<std::byte> payload;     ///< the model, by the downlink codec
     bool operator==(const RoundPlan&) const = default;

@@ -22,7 +22,10 @@ RoundRunner::RoundRunner(Hub& hub, const Job& job, const Schema& schema, const S
       now_(std::move(now)),
       on_arrival_(std::move(on_arrival)),
       clients_(job.federation.clients),
+      seed_(job.job.seed),
+      device_options_(job.federation.devices),
       train_(job.train),
+      quantize_(job.quantize),
       limits_(FrameLimits::for_model(schema.parameters(), schema.layer_count())),
       welcome_{to_toml(job)},
       codec_(make_codec(job.codec.uplink, schema)),
@@ -82,6 +85,8 @@ void RoundRunner::begin(RoundOrder order) {
     dispatcher_.start(order.task.round, order.asked);
     asked_ = std::move(order.asked);
     probes_ = std::move(order.probes);
+    plan_ = order.task.plan;
+    plans_.assign(asked_.size(), {});
     task_ = std::move(order.task);
     accumulator_.reset(asked_.size());
     accepted_.clear();
@@ -93,6 +98,8 @@ void RoundRunner::dispatch() {
     while (const auto assignment = dispatcher_.next()) {
         plan.client = assignment->task.client;
         plan.probe = probe_of(plan.client);
+        plan.plan = plan_for(assignment->peer, plan.client);
+        plans_[place_of(plan.client)] = plan.plan;
         outcome_.bytes_down += hub_.send(assignment->peer, task_);
         ++outcome_.sent_models;
     }
@@ -101,6 +108,11 @@ void RoundRunner::dispatch() {
                                                          Dispatcher::kPeersATaskMayLose, last_loss_)});
     for (const std::uint32_t client : dispatcher_.take_unreachable())
         step(round_event::ClientLost{client, fmt::format("no peer hosts it; the last one lost: {}", last_loss_)});
+}
+
+PrecisionPlan RoundRunner::plan_for(PeerId peer, std::uint32_t client) const {
+    const Device device = common(device_of(device_options_, seed_, client), devices_.at(peer));
+    return fit(plan_, device, schema_, train_.batch_size);
 }
 
 void RoundRunner::handle(const HubEvent& event) {
@@ -130,8 +142,12 @@ void RoundRunner::greet(PeerId peer, const Hello& hello) {
         return expel(peer, fmt::format("speaks for client {}, expected 0 .. {}", hello.client, clients_ - 1));
     if (dispatcher_.knows(peer))
         return expel(peer, "said hello twice");
+    if (!executes_fixed_bits(hello.device.widths, quantize_))
+        return expel(peer, fmt::format("executes {} bits, which are not those that [quantize] fixes",
+                                       fmt::join(hello.device.widths, ", ")));
     if (!dispatcher_.join(peer, hello.client))
         return expel(peer, fmt::format("client {} is spoken for by another peer", hello.client));
+    devices_[peer] = hello.device;
     had_peers_ = true;
     hub_.admit(peer, limits_);
     hub_.send(peer, welcome_);
@@ -142,6 +158,7 @@ void RoundRunner::lose(PeerId peer, const std::string& reason) {
         return;
     last_loss_ = fmt::format("peer {}: {}", peer, reason);
     dispatcher_.lose(peer);
+    devices_.erase(peer);
 }
 
 void RoundRunner::expel(PeerId peer, const std::string& reason) {
@@ -215,8 +232,11 @@ TrainingReport RoundRunner::believable(TrainingReport report) const {
 }
 
 Probe RoundRunner::probe_of(std::uint32_t client) const {
-    const auto place = std::lower_bound(asked_.begin(), asked_.end(), client) - asked_.begin();
-    return probes_[static_cast<std::size_t>(place)];
+    return probes_[place_of(client)];
+}
+
+std::size_t RoundRunner::place_of(std::uint32_t client) const {
+    return static_cast<std::size_t>(std::lower_bound(asked_.begin(), asked_.end(), client) - asked_.begin());
 }
 
 void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
@@ -228,7 +248,11 @@ void RoundRunner::perform(const round_action::Accept& action, const Offer& offer
     const Update& update = *offer.update;
     const std::uint64_t weight = strategy_.weight(update.report.samples);
     accumulator_.add(*codec_, task().uplink_steps, update.payload, largest_, weight);
-    outcome_.reports.push_back({action.client, weight, believable(update.report), probe_of(action.client)});
+    outcome_.reports.push_back({.client = action.client,
+                                .weight = weight,
+                                .report = believable(update.report),
+                                .probe = probe_of(action.client),
+                                .plan = plans_[place_of(action.client)]});
     accepted_.push_back({offer.peer, {update.round, update.client}});
     acknowledge(offer, true, {});
     on_arrival_(round_->number(), round_->count(Round::ClientState::accepted));

@@ -3,11 +3,12 @@
 #pragma once
 
 #include "aggregator/accumulator.hpp"
-#include "aggregator/controller.hpp"
+#include "aggregator/combination.hpp"
 #include "aggregator/detail/dispatcher.hpp"
 #include "aggregator/round.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
+#include "core/precision/device.hpp"
 #include "transport/codec.hpp"
 #include "transport/hub.hpp"
 
@@ -15,6 +16,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,7 +31,7 @@ struct RoundOrder {
     std::vector<Probe> probes;         ///< of each of them
     RoundRules rules;
     std::chrono::milliseconds deadline{0};  ///< 0: wait for all
-    RoundPlan task;                         ///< for every client, but for its client and probe
+    RoundPlan task;  ///< for every client, but for its client, probe and what its node cannot run
 };
 
 /// What became of it.
@@ -81,6 +83,8 @@ private:
     const RoundPlan& task() const { return std::get<RoundPlan>(task_); }
     void begin(RoundOrder order);
     void dispatch();
+    /// The round's plan as this peer can run it for this client.
+    PrecisionPlan plan_for(PeerId peer, std::uint32_t client) const;
 
     void handle(const HubEvent& event);
     void receive(PeerId peer, const Message& message, std::size_t wire_bytes);
@@ -96,6 +100,7 @@ private:
     /// The report without what its own payload, whose largest codes are largest_, proves wrong.
     TrainingReport believable(TrainingReport report) const;
     Probe probe_of(std::uint32_t client) const;
+    std::size_t place_of(std::uint32_t client) const;  ///< among those that were asked
 
     void step(const RoundEvent& event) { step(event, Offer{}); }
     void step(const RoundEvent& event, const Offer& offer);
@@ -113,19 +118,25 @@ private:
     Now now_;
     Arrival on_arrival_;
     std::uint32_t clients_;
+    std::uint32_t seed_;
+    std::vector<DeviceOptions> device_options_;
     TrainOptions train_;
+    QuantizeOptions quantize_;
     FrameLimits limits_;  ///< of a peer that is in
     Welcome welcome_;
     std::unique_ptr<Codec> codec_;  ///< uplink
     Accumulator accumulator_;
     Dispatcher dispatcher_;
+    std::map<PeerId, Device> devices_;  ///< as peers describe themselves
     bool had_peers_ = false;
     std::string last_loss_ = "none has joined";
 
     std::optional<Round> round_;
     std::vector<Probe> probes_;
     std::vector<std::uint32_t> asked_;
-    Message task_ = RoundPlan{};  ///< sent again and again, with another client
+    PrecisionPlan plan_;                ///< of the round
+    std::vector<PrecisionPlan> plans_;  ///< that each of asked_ was sent last; empty: none yet
+    Message task_ = RoundPlan{};        ///< sent again and again, with another client, probe and plan
     std::vector<std::uint64_t> largest_;
     std::vector<Dispatcher::Assignment> accepted_;
     RoundOutcome outcome_;

@@ -59,6 +59,22 @@ RunState::RunState(const Job& the_job, Model& the_model)
     model.initialize(job.job.seed);
     controller.start(model.parameters());
     evaluated_plan = controller.plan();
+    model_is_good();
+}
+
+void RunState::model_is_good() {
+    if (!controller.judges())
+        return;
+    const std::span<const float> parameters = std::as_const(model).parameters();
+    good = {.round = model_round, .model = {parameters.begin(), parameters.end()}, .strategy = strategy->state()};
+}
+
+std::optional<std::uint32_t> RunState::roll_back() {
+    if (good.model.empty() || good.round == model_round)
+        return std::nullopt;
+    std::ranges::copy(good.model, model.parameters().begin());
+    strategy->restore(good.strategy);
+    return model_round = good.round;
 }
 
 void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path& file) {
@@ -81,6 +97,8 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
     abandoned_in_a_row = checkpoint.abandoned_in_a_row;
     log_line = checkpoint.log_line;
     average.restore(checkpoint.averaged, checkpoint.averaged_rounds);
+    model_round = checkpoint.model_round;
+    good = checkpoint.good;
 }
 
 Checkpoint RunState::checkpoint() const {
@@ -98,7 +116,9 @@ Checkpoint RunState::checkpoint() const {
             .abandoned_in_a_row = abandoned_in_a_row,
             .log_line = log_line,
             .averaged = {average.model().begin(), average.model().end()},
-            .averaged_rounds = average.rounds()};
+            .averaged_rounds = average.rounds(),
+            .model_round = model_round,
+            .good = good};
 }
 
 }  // namespace dither

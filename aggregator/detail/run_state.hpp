@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace dither {
@@ -24,6 +25,12 @@ struct RunState {
     void restore(const Checkpoint& checkpoint, const std::filesystem::path& file);
     Checkpoint checkpoint() const;
 
+    /// A later round has shown the model to be sound: it is the one to go back to. Does nothing where nobody judges.
+    void model_is_good();
+    /// Model and strategy are again as they were when the model was last good; returns of which round that is, or
+    /// nothing where they are so already, or nobody judges.
+    std::optional<std::uint32_t> roll_back();
+
     const Job& job;
     Model& model;
     Controller controller;
@@ -32,8 +39,10 @@ struct RunState {
     std::uint32_t round = 0;       ///< the last one that ended
     PrecisionPlan evaluated_plan;  ///< that it ran
     std::uint32_t abandoned_in_a_row = 0;
-    std::string log_line;  ///< what rounds.jsonl says of it
-    ModelAverage average;  ///< of the models since train.swa_start
+    std::string log_line;           ///< what rounds.jsonl says of it
+    ModelAverage average;           ///< of the models since train.swa_start
+    std::uint32_t model_round = 0;  ///< that made the model; 0: the initial one
+    GoodState good;
 };
 
 /// The keys in which two resolved jobs (to_toml) differ, "federation.partition, train.epochs", but for those that do

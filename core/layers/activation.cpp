@@ -78,6 +78,7 @@ public:
 
     std::string_view kind() const override { return kind_; }
     Shape output_shape() const override { return shape_; }
+    Affinity affinity() const override { return {.input = true}; }
     void lower(Lowering& out) override { out.append(ClampOperation{.low = bounds_.low, .high = bounds_.high}); }
 
     Tensor forward(Tensor x, const Pass& pass) override {

@@ -25,6 +25,7 @@ public:
 
     std::string_view kind() const override { return "dropout"; }
     Shape output_shape() const override { return shape_; }
+    Affinity affinity() const override { return {.input = true}; }
     void lower(Lowering&) override {}  // nothing is left out in inference
 
     Tensor forward(Tensor x, const Pass& pass) override {

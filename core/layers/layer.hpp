@@ -58,6 +58,13 @@ struct Pass {
     Arena* arena = nullptr;  ///< where activations live; set by the model
 };
 
+/// Of what a layer's output is an affine function in fp32 while branches are held: where all layers behind some
+/// parameters are, the network's output is affine in those, and its derivative a plain difference.
+struct Affinity {
+    bool input = false;       ///< of x, at given parameters
+    bool parameters = false;  ///< of the layer's own trained parameters, at a given x
+};
+
 /// A tensor of parameters that a layer asks for.
 struct ParameterSpec {
     std::string name;
@@ -89,7 +96,9 @@ public:
 
     /// Empty for a layer without parameters; the rest is called only where it is not.
     virtual std::vector<ParameterSpec> parameters() const { return {}; }
-    virtual double macs() const { return 0; }  ///< of one sample's forward pass
+    virtual double macs() const { return 0; }         ///< of one sample's forward pass
+    virtual double kept_inputs() const { return 0; }  ///< values of one sample's input, for the backward pass
+    virtual Affinity affinity() const { return {}; }
     /// `index` is the layer's place in the schema and in the plan; the spans hold all its tensors, adjacent.
     virtual void attach(std::size_t index, std::span<float> values, std::span<float> gradients);
     /// Forgets observed ranges and statistics: a new client, a new round.
@@ -98,7 +107,7 @@ public:
     virtual void report(LayerStatistics& statistics) const;
 
     /// Calls visitor for every layer within, in the order of the forward pass: a layer that is made of others visits
-    /// those and not itself.
+    /// those and not itself, and does nothing between them that is not affine while branches are held.
     virtual void visit(const std::function<void(Layer&)>& visitor) { visitor(*this); }
     /// Takes the layer that would follow into its own pass, where it can: one pass over the values less. False: it
     /// stays a layer of its own.

@@ -49,6 +49,11 @@ public:
     std::string_view kind() const override { return kind_; }
     Shape output_shape() const override { return shape_; }
     std::vector<ParameterSpec> parameters() const override;
+    double kept_inputs() const override { return static_cast<double>(shape_.count()); }
+    /// Of x where the statistics are not x's own.
+    Affinity affinity() const override {
+        return {.input = has_running_statistics() && statistics_ == NormStatistics::frozen, .parameters = true};
+    }
     void attach(std::size_t index, std::span<float> values, std::span<float> gradients) override;
     Tensor forward(Tensor x, const Pass& pass) override;
     Tensor backward(Tensor dy, const Pass& pass, bool wanted) override;

@@ -151,6 +151,7 @@ public:
     Shape output_shape() const override {
         return {1, geometry_.out_height(), geometry_.out_width(), geometry_.channels};
     }
+    Affinity affinity() const override { return {.input = true}; }
     void lower(Lowering& out) override { out.append(operation_of(geometry_, false, false)); }
 
     Tensor forward(Tensor x, const Pass& pass) override {
@@ -243,6 +244,7 @@ public:
 
     std::string_view kind() const override { return kind_; }
     Shape output_shape() const override { return output_; }
+    Affinity affinity() const override { return {.input = true}; }
     void lower(Lowering& out) override { out.append(operation_of(geometry_, true, output_.rank() == 2)); }
 
     Tensor forward(Tensor x, const Pass& pass) override {

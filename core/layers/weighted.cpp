@@ -227,6 +227,13 @@ QuantLayout WeightedLayer::input_layout() const {
     return layout_of(shape_.input, batch_);
 }
 
+/// A convolution hands its sums over after each item, a linear layer sums over the batch.
+QuantLayout WeightedLayer::gradient_layout() const {
+    QuantLayout layout = layout_of(output_shape(), batch_);
+    layout.sums_samples = shape_.result.rank() == 2;
+    return layout;
+}
+
 Buffer<std::uint8_t> WeightedLayer::plan_places(std::int64_t batch, const Pass& pass) const {
     if ((!pass.keep && pass.branches != Branches::record) || (!pool_ && !relu_))
         return {};

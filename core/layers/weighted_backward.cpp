@@ -151,7 +151,7 @@ Tensor WeightedLayer::rounded_gradient(Tensor dy, const Pass& pass) {
         g = std::move(own);
     }
     const std::uint64_t before = pass.measure ? count_nonzero(g.values()) : 0;
-    gradient_quantizer_.apply(g.values(), g.values(), layout_of(output_shape(), batch_), widths_.gradients,
+    gradient_quantizer_.apply(g.values(), g.values(), gradient_layout(), widths_.gradients,
                               pass.key.with(Purpose::gradient_rounding, static_cast<std::uint32_t>(index_)),
                               pass.training);
     if (pass.measure)
@@ -174,7 +174,7 @@ const WeightCodes& WeightedLayer::backward_weight_codes() {
 
 void WeightedLayer::encode_gradient(Tensor dy, std::span<const float> units, const Pass& pass) {
     const Tensor g = in_units(std::move(dy), units, pass);
-    gradient_.encode(gradient_quantizer_, g.values(), layout_of(output_shape(), batch_), widths_.gradients,
+    gradient_.encode(gradient_quantizer_, g.values(), gradient_layout(), widths_.gradients,
                      pass.key.with(Purpose::gradient_rounding, static_cast<std::uint32_t>(index_)), pass.training,
                      pass.arena);
     if (pass.measure)
@@ -292,7 +292,7 @@ std::span<const std::int8_t> WeightedLayer::result_gradient(std::int64_t first, 
 
 void WeightedLayer::measure_gradient(const Tensor& dy, const Pass& pass) {
     const auto lane = kProbeLane + static_cast<std::uint32_t>(index_);
-    add(measured_.gradients, probe_quantizer_.error(dy.values(), layout_of(output_shape(), batch_), kProbeBits,
+    add(measured_.gradients, probe_quantizer_.error(dy.values(), gradient_layout(), kProbeBits,
                                                     pass.key.with(Purpose::gradient_rounding, lane)));
 }
 

@@ -28,6 +28,10 @@ public:
     virtual ~Loss() = default;
     /// output: [batch, outputs]. `gradient` (same shape) receives d(mean loss)/d(output); null to skip it.
     virtual Score evaluate(const Tensor& output, const Targets& targets, Tensor* gradient) const = 0;
+    /// product (same shape) = H direction, H the Hessian of the mean loss with respect to the output, [batch, outputs]
+    /// as `direction` is.
+    virtual void curvature_product(const Tensor& output, const Targets& targets, const Tensor& direction,
+                                   Tensor& product) const = 0;
 };
 
 /// "cross_entropy": -log softmax(output)[label]. "mse": mean over the outputs of (output - target)^2.

@@ -22,7 +22,12 @@ std::string_view short_name(std::string_view kind) {
 
 /// The layer's entries in the schema: its parameters and, where it has any, its learned ranges.
 std::vector<LayerSpec> describe(const Layer& layer, const std::string& name, std::size_t offset) {
-    std::vector<LayerSpec> specs{{.name = name, .offset = offset, .count = 0, .tensors = {}, .macs = layer.macs()}};
+    std::vector<LayerSpec> specs{{.name = name,
+                                  .offset = offset,
+                                  .count = 0,
+                                  .tensors = {},
+                                  .macs = layer.macs(),
+                                  .inputs = layer.kept_inputs()}};
     for (const ParameterSpec& parameter : layer.parameters()) {
         if (parameter.range && specs.size() == 1)
             specs.push_back({.name = name + "_range", .offset = offset, .count = 0, .tensors = {}});
@@ -56,6 +61,7 @@ Model::Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input
         offset = specs.back().offset + specs.back().count;
     });
     schema_ = Schema(std::move(specs));
+    find_affine_parts();
     parameters_.resize(schema_.parameters());
     gradients_.resize(schema_.parameters());
     for (const auto& [layer, index, entries] : parts_) {
@@ -63,6 +69,25 @@ Model::Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input
         const LayerSpec& last = schema_.layers()[index + entries - 1];
         const std::size_t count = last.offset + last.count - first.offset;
         layer->attach(index, parameters().subspan(first.offset, count), gradients().subspan(first.offset, count));
+    }
+}
+
+/// From the last layer to the first. A shortcut's layers come behind the body's in that order without following them:
+/// where one of them is not affine, the body's count as followed by it all the same, which errs on the safe side.
+void Model::find_affine_parts() {
+    std::vector<Layer*> layers;
+    network_.visit([&](Layer& layer) { layers.push_back(&layer); });
+    affine_.resize(schema_.layer_count());
+    bool affine_behind = true;
+    std::size_t part = parts_.size();
+    for (std::size_t i = layers.size(); i-- > 0;) {
+        const Affinity affinity = layers[i]->affinity();
+        if (part > 0 && parts_[part - 1].layer == layers[i]) {
+            --part;
+            for (std::size_t entry = 0; entry < parts_[part].entries; ++entry)
+                affine_[parts_[part].index + entry] = affine_behind && affinity.parameters;
+        }
+        affine_behind = affine_behind && affinity.input;
     }
 }
 

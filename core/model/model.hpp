@@ -33,6 +33,9 @@ public:
     Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input);
 
     const Schema& schema() const { return schema_; }
+    /// Whether the output is an affine function of the trained parameters of layer `index` of the schema, all others
+    /// and the branches held, in fp32: whether all that follows the layer is affine (Layer::affinity).
+    bool affine_in(std::size_t index) const { return affine_[index]; }
     std::span<float> parameters() { return parameters_; }
     std::span<const float> parameters() const { return parameters_; }
     std::span<float> gradients() { return gradients_; }
@@ -60,6 +63,7 @@ public:
     void lower(Lowering& out) { network_.lower(out); }
 
 private:
+    void find_affine_parts();
     Pass inner(const Pass& pass);
 
     Arena arena_;  ///< outlives the layers, which keep memory of it
@@ -72,6 +76,7 @@ private:
     };
     std::vector<Part> parts_;
     Schema schema_;
+    std::vector<bool> affine_;  ///< one for each layer of the schema
     Shape sample_;
     std::int64_t max_batch_ = 0;
     bool kept_ = false;  ///< a backward pass may follow

@@ -26,7 +26,8 @@ struct LayerSpec {
     std::size_t offset = 0;
     std::size_t count = 0;
     std::vector<TensorSpec> tensors;
-    double macs = 0;  ///< multiply-accumulates of one sample's forward pass
+    double macs = 0;    ///< multiply-accumulates of one sample's forward pass
+    double inputs = 0;  ///< values of one sample's input that are kept for the backward pass; 0: none
 
     /// The first so many parameters are an optimizer's business.
     std::size_t trained_count() const;

@@ -44,6 +44,23 @@ public:
         }
     }
 
+    /// gain^2 = sum_j v^_j / (sqrt(v^_j) + epsilon)^2 / sum_j v^_j
+    float step_gain(std::size_t layer) const override {
+        if (beta2_power_ == 1)
+            return kNotMeasured;
+        const double correction = 1 / std::sqrt(1 - beta2_power_);
+        const std::size_t trained = schema_.layers()[layer].trained_count();
+        double squares = 0;
+        double weights = 0;
+        for (const float root : schema_.slice(std::span<const float>(root_), layer).first(trained)) {
+            const double corrected = static_cast<double>(root) * correction;
+            const double ratio = corrected / (corrected + options_.epsilon);
+            squares += ratio * ratio;
+            weights += corrected * corrected;
+        }
+        return weights == 0 ? kNotMeasured : static_cast<float>(std::sqrt(squares / weights));
+    }
+
 private:
     /// Of the next step t, with beta^t by repeated multiplication: the C library's pow has variants with and without
     /// fused multiply-adds, which differ in the last bits.

@@ -7,6 +7,7 @@
 #include "core/choice.hpp"
 #include "core/model/schema.hpp"
 #include "core/precision/plan.hpp"
+#include "core/precision/statistics.hpp"
 #include "core/rng.hpp"
 
 #include <memory>
@@ -30,6 +31,13 @@ public:
     /// learning rate. Throws TrainingError if state to be rounded is not finite.
     virtual void step(std::span<float> parameters, std::span<const float> gradients, const PrecisionPlan* plan,
                       const StreamKey& key, double rate = 1) = 0;
+    /// By how much an error in the smoothed gradient of layer `layer` is magnified on its way into the step, by the
+    /// learning rate: ||d step|| / (lr ||d gradient||), from the state after the last step; kNotMeasured before the
+    /// first one. sgd: 1 (momentum only sums gradients). adam, adamw: in coordinate j it is 1 / (sqrt(v^_j) + epsilon),
+    /// sqrt(v^) moving too slowly to count; of these the root of the mean square, weighted with v^_j, since rounding
+    /// errors lie where the gradient does. Unweighted, or as the largest, units that are dead would decide, with
+    /// 1 / epsilon, which neither gradient nor error ever meets.
+    virtual float step_gain(std::size_t layer) const = 0;
 };
 
 /// sgd: v <- momentum * v + g; w <- w - lr * v, or with nesterov w <- w - lr * (g + momentum * v).

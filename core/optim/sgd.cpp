@@ -34,6 +34,8 @@ public:
         }
     }
 
+    float step_gain(std::size_t) const override { return 1; }
+
 private:
     void step_layer(std::size_t index, std::span<float> w, std::span<const float> g, int bits, const StreamKey& key) {
         if (velocity_.empty()) {

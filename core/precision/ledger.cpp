@@ -4,7 +4,7 @@
 #include "core/precision/ledger.hpp"
 
 #include "core/error.hpp"
-#include "core/precision/curvature.hpp"
+#include "core/precision/probe.hpp"
 
 namespace dither {
 
@@ -14,36 +14,50 @@ BitOps& BitOps::operator+=(const BitOps& other) {
     training_fp32 += other.training_fp32;
     optimizer_fp32 += other.optimizer_fp32;
     probe += other.probe;
+    bops += other.bops;
+    bops_fp32 += other.bops_fp32;
     return *this;
 }
 
-BitOps count_bit_ops(const Schema& schema, const PrecisionPlan& plan, std::uint64_t samples, std::uint64_t steps) {
+LayerBitOps layer_bit_ops(const Schema& schema, const PrecisionPlan& plan, std::size_t layer, std::uint64_t samples,
+                          std::uint64_t steps) {
     require(plan.layers.size() == schema.layer_count(), "a plan for {} layers, the model has {}", plan.layers.size(),
             schema.layer_count());
+    require(layer < schema.layer_count(), "layer {} of {}", layer, schema.layer_count());
+    const LayerSpec& spec = schema.layers()[layer];
+    const LayerBits& bits = plan.layers[layer];
+    const double flops = 2 * spec.macs * static_cast<double>(samples);
+    const double updates = 2 * static_cast<double>(spec.trained_count()) * static_cast<double>(steps);
+    return {
+        .forward = bits.forward * flops, .backward = bits.backward * 2 * flops, .optimizer = bits.optimizer * updates};
+}
+
+BitOps count_bit_ops(const Schema& schema, const PrecisionPlan& plan, std::uint64_t samples, std::uint64_t steps) {
+    const PrecisionPlan full = PrecisionPlan::uniform(schema.layer_count(), kFullBits);
     BitOps total;
     for (std::size_t i = 0; i < schema.layer_count(); ++i) {
-        const LayerSpec& layer = schema.layers()[i];
-        const LayerBits& bits = plan.layers[i];
-        const double forward = 2 * layer.macs * static_cast<double>(samples);
-        const double backward = 2 * forward;
-        const double update = 2 * static_cast<double>(layer.trained_count()) * static_cast<double>(steps);
-        total.training += bits.forward * forward + bits.backward * backward;
-        total.optimizer += bits.optimizer * update;
-        total.training_fp32 += kFullBits * (forward + backward);
-        total.optimizer_fp32 += kFullBits * update;
+        const LayerBitOps planned = layer_bit_ops(schema, plan, i, samples, steps);
+        const LayerBitOps fp32 = layer_bit_ops(schema, full, i, samples, steps);
+        total.training += planned.forward + planned.backward;
+        total.optimizer += planned.optimizer;
+        total.training_fp32 += fp32.forward + fp32.backward;
+        total.optimizer_fp32 += fp32.optimizer;
+        // Two operands of p bits make p^2 bit products of a multiplication, which is one of two FLOPs.
+        total.bops += (plan.layers[i].forward * planned.forward + plan.layers[i].backward * planned.backward) / 2;
+        total.bops_fp32 += kFullBits * (fp32.forward + fp32.backward) / 2;
     }
     return total;
 }
 
-double probe_bit_ops(const Schema& schema, Probe probe, std::uint64_t batch) {
-    if (probe == Probe::none)
-        return 0;
+double probe_bit_ops(const Schema& schema, const ProbeWork& work, std::uint64_t batch) {
     double forward = 0;
     for (const LayerSpec& layer : schema.layers())
         forward += 2 * layer.macs * static_cast<double>(batch);
-    const int products = probe == Probe::curvature_norm ? CurvatureProbe::kPowerIterations : 1;
-    const double gradients = 2.0 * products * static_cast<double>(schema.layer_count());
-    return kFullBits * (forward + gradients * 3 * forward);
+    return kFullBits * forward * (work.forwards + 3 * work.gradients);
+}
+
+double probe_bit_ops(const Schema& schema, Probe probe, std::uint64_t batch) {
+    return probe_bit_ops(schema, probe_work(schema, probe), batch);
 }
 
 double mean_bits(const Schema& schema, const PrecisionPlan& plan) {

@@ -20,10 +20,27 @@ using Maker = std::unique_ptr<Policy> (*)(const PrecisionOptions&, const Schema&
 constexpr std::array kPolicies{
     ChoiceRow<Maker>{"fp32", "32 bits everywhere", make_fp32},
     ChoiceRow<Maker>{"uniform", "precision.bits forward, backward and in the optimizer", make_uniform},
+    ChoiceRow<Maker>{"amp", "mixed precision: 16 bits forward, 32 elsewhere", make_amp},
     ChoiceRow<Maker>{"gradient", "bits rise as the gradient falls, all layers alike", make_gradient},
-    ChoiceRow<Maker>{"numgeom", "each layer by its curvature and its gradient's error", make_numgeom},
+    ChoiceRow<Maker>{"curvature", "each layer by its curvature, beside its first gradient", make_curvature},
+    ChoiceRow<Maker>{"numgeom", "the cheapest bits whose predicted error of a step stays below precision.target_error",
+                     make_numgeom},
     ChoiceRow<Maker>{"numgeom_literal", "the published rule of numerical geometry", make_numgeom_literal},
+    ChoiceRow<Maker>{"loss", "AdaQuantFL: bits rise as the loss falls, the uplink's too", make_loss},
+    ChoiceRow<Maker>{"plateau", "DAdaQuant: bits rise when the loss stops falling, the uplink's too", make_plateau},
+    ChoiceRow<Maker>{"range", "FedDQ: the uplink's bits fall with the range of updates", make_range},
+    ChoiceRow<Maker>{"hawq", "HAWQ-V2: the least curvature times rounding error under precision.bit_budget", make_hawq},
+    ChoiceRow<Maker>{"learned", "bits trained by gradient descent towards precision.target_error", make_learned},
 };
+
+/// Every width that an update may travel in, ending in 32 as levels must.
+Levels uplink_widths() {
+    std::vector<int> widths;
+    for (int bits = 2; bits <= kWidestUplink; ++bits)
+        widths.push_back(bits);
+    widths.push_back(kFullBits);
+    return Levels(widths);
+}
 
 }  // namespace
 
@@ -36,6 +53,23 @@ std::vector<bool> with_products(const Schema& schema) {
     for (const LayerSpec& layer : schema.layers())
         products.push_back(layer.macs > 0);
     return products;
+}
+
+int optimizer_bits(const Levels& levels, int bits) {
+    return std::max(bits, levels.raise(kLeastOptimizerBits));
+}
+
+PrecisionPlan starting_plan(const Levels& levels, const std::vector<bool>& products, int bits) {
+    const int start = levels.raise(bits);
+    PrecisionPlan plan = local_plan(products.size(), start, start, optimizer_bits(levels, start));
+    for (std::size_t i = 0; i < products.size(); ++i)
+        if (!products[i])
+            plan.layers[i].forward = plan.layers[i].backward = levels.raise(kUndecidedBits);
+    return plan;
+}
+
+int uplink_bits(double raw, int current) {
+    return std::min(raise_with_hysteresis(uplink_widths(), raw, current), kWidestUplink);
 }
 
 void PlanEditor::set(std::size_t layer, Phase phase, int bits, std::string reason) {
@@ -51,6 +85,19 @@ void PlanEditor::set_all(Phase phase, int bits, const std::string& reason) {
         set(layer, phase, bits, reason);
 }
 
+void PlanEditor::finish(const Levels& levels, const std::vector<bool>& products) {
+    int widest = levels.raise(kLeastOptimizerBits);
+    for (std::size_t i = 0; i < products.size(); ++i) {
+        if (products[i]) {
+            widest = std::max({widest, plan_.layers[i].forward, plan_.layers[i].backward});
+            continue;
+        }
+        for (const Phase phase : {Phase::forward, Phase::backward})
+            set(i, phase, levels.raise(kUndecidedBits), "no products to round");
+    }
+    set_all(Phase::optimizer, widest, fmt::format("the widest of all layers and phases: {} bits", widest));
+}
+
 bool is_known(double value) {
     return !(value < 0);
 }
@@ -64,6 +111,22 @@ double smooth(double known, float measured, double weight) {
         return known;
     const auto value = static_cast<double>(measured);
     return is_known(known) && std::isfinite(known) ? known + weight * (value - known) : value;
+}
+
+double smooth_jumps(double known, float measured, double weight) {
+    if (measured > 0 && std::isfinite(measured) && known > 0 && std::isfinite(known)) {
+        const auto value = static_cast<double>(measured);
+        const double near = std::clamp(value, known / kLargestJump, known * kLargestJump);
+        return known + weight * (near - known);
+    }
+    return smooth(known, measured, weight);
+}
+
+void learn(LayerSensitivity& known, const LayerStatistics& measured, double weight) {
+    known.forward = smooth_jumps(known.forward, measured.forward_sensitivity, weight);
+    known.backward = smooth_jumps(known.backward, measured.backward_sensitivity, weight);
+    known.signal = smooth_jumps(known.signal, measured.signal_norm, weight);
+    known.gain = smooth_jumps(known.gain, measured.step_gain, weight);
 }
 
 int raise_with_hysteresis(const Levels& levels, double raw, int current) {

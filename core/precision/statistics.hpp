@@ -20,7 +20,12 @@ struct LayerStatistics {
     float theta_norm = kNotMeasured;      ///< ||theta|| after training
     float curvature = kNotMeasured;       ///< h = ||Hv|| / ||v||, v Rademacher on this layer alone (Hessian block)
     float curvature_norm = kNotMeasured;  ///< kappa = spectral norm of the layer's Hessian block, by power iteration
+    float curvature_trace = kNotMeasured;  ///< of the layer's Hessian block, v'Hv of the same v (Hutchinson); 0 if below
     float lipschitz = kNotMeasured;       ///< spectral norm of the layer's operator, or a bound on it; none for norms
+    float forward_sensitivity = kNotMeasured;   ///< ||change of the whole gradient|| where this layer alone rounds the
+                                                ///< operands of its forward product to kSensitivityBits
+    float backward_sensitivity = kNotMeasured;  ///< likewise, the operands of its backward products
+    float step_gain = kNotMeasured;       ///< Lipschitz constant of the optimizer's step by the learning rate: 1 for SGD
     float backward_error = kNotMeasured;  ///< eps = ||Q(gy) - gy|| / ||gy|| at 4 bits, stochastic rounding
     float update_range = kNotMeasured;    ///< max |update|, of untrained tensors too
     float update_rms = kNotMeasured;      ///< root mean square of the update, likewise
@@ -31,6 +36,9 @@ struct LayerStatistics {
 
     bool operator==(const LayerStatistics&) const = default;
 };
+
+/// The width that sensitivities are measured at: errors at others follow from it (core/precision/error_model.hpp).
+inline constexpr int kSensitivityBits = 4;
 
 /// How the clients' values of a statistic become the federation's; means are weighted as the updates are.
 enum class Combine { mean, root_mean_square, largest };
@@ -44,7 +52,11 @@ void for_each_statistic(Statistics& s, Visitor&& visit) {
     visit("theta_norm", s.theta_norm, Combine::root_mean_square);
     visit("curvature", s.curvature, Combine::mean);
     visit("curvature_norm", s.curvature_norm, Combine::mean);
+    visit("curvature_trace", s.curvature_trace, Combine::mean);
     visit("lipschitz", s.lipschitz, Combine::mean);
+    visit("forward_sensitivity", s.forward_sensitivity, Combine::root_mean_square);
+    visit("backward_sensitivity", s.backward_sensitivity, Combine::root_mean_square);
+    visit("step_gain", s.step_gain, Combine::mean);
     visit("backward_error", s.backward_error, Combine::root_mean_square);
     visit("update_range", s.update_range, Combine::largest);
     visit("update_rms", s.update_rms, Combine::root_mean_square);
@@ -58,6 +70,8 @@ struct TrainingReport {
     std::uint64_t samples = 0;  ///< distinct local training samples
     std::uint32_t steps = 0;    ///< optimizer steps
     float train_loss = 0;       ///< mean over the steps
+    float seconds = 0;          ///< that training took, on the node's clock, without the measurements below
+    float probe_seconds = 0;    ///< that the measurements of the probe took
     std::vector<LayerStatistics> layers;
 
     bool operator==(const TrainingReport&) const = default;

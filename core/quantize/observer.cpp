@@ -161,11 +161,11 @@ void Quantizer::take_grid(std::span<const float> x) {
         clip_[g] = code_reach(scales_[g], bits_, options_.symmetry);
 }
 
-void Quantizer::take_ranges() {
+void Quantizer::take_ranges(bool aligned) {
     scales_.resize(clip_.size());
     choose_grids(clip_, bits_, options_, scales_);
     widen_to_codes(clip_, scales_, bits_, options_.symmetry);
-    if (options_.granularity == Granularity::per_sample && options_.symmetry == Symmetry::symmetric)
+    if (aligned && options_.granularity == Granularity::per_sample && options_.symmetry == Symmetry::symmetric)
         align_scales();
 }
 
@@ -175,7 +175,7 @@ void Quantizer::choose_scales(std::span<const float> x, const QuantLayout& layou
         take_grid(x);
     } else {
         observe(x, layout, update_range);
-        take_ranges();
+        take_ranges(layout.sums_samples);
     }
     spread_scales();
 }

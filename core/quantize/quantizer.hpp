@@ -25,8 +25,9 @@ namespace dither {
 enum class Symmetry : std::uint8_t { symmetric, affine };
 /// Which values share a scale. The values of a tensor are [rows, channels]: per_channel is one scale a column (the last
 /// axis: output channels), per_sample one a row group (the outermost axis: a sample of the batch).
-/// Symmetric scales of samples differ by powers of two, at most 2^kScaleSpan (shared-exponent blocks, as in Rouhani et
-/// al., "Microscaling data formats for deep learning", 2023), so that sums over the batch stay integers.
+/// Where sums over samples must stay integers (QuantLayout::sums_samples), their symmetric scales differ by powers of
+/// two, at most 2^kScaleSpan (shared-exponent blocks, as in Rouhani et al., "Microscaling data formats for deep
+/// learning", 2023).
 /// per_group is one scale for each `group_size` values that a product sums over: consecutive rows of a channel of the
 /// weights, consecutive channels of a row of activations and gradients. group_size divides their number, or calls throw
 /// PreconditionError; there are no codes.
@@ -98,6 +99,8 @@ struct QuantLayout {
     std::size_t columns = 1;
     std::size_t samples = 1;
     bool sums_rows = false;  ///< the product sums over the rows (weights), not over the columns: per_group groups those
+    bool sums_samples =
+        false;  ///< the product adds codes of different samples: symmetric per_sample scales are aligned
 };
 
 /// Values outside are clipped.
@@ -178,7 +181,7 @@ private:
     bool measure_channels(std::span<const float> x, std::size_t block);
     void choose_scales(std::span<const float> x, const QuantLayout& layout, bool update_range);
     void take_grid(std::span<const float> x);
-    void take_ranges();
+    void take_ranges(bool aligned);
     void align_scales();
     void spread_scales();
     void choose_format_scale(FloatFormat format);

@@ -83,18 +83,43 @@ std::string heatmap_panel(const std::vector<json>& rounds, const std::string& ph
 std::string precision_script(const std::vector<json>& rounds, const std::filesystem::path& out) {
     return fmt::format(
                "set terminal pngcairo size 900,600 font 'sans,12'\nset output {}\nset multiplot layout 2,1\n"
-               "set logscale cb 2\nset cbrange [4:32]\nset cbtics (4, 8, 16, 32)\nset cblabel 'bits'\n"
-               "set palette defined (2 '#2c5fb3', 3 '#7fb8d6', 4 '#f2a45c', 5 '#b3202c')\nset xlabel 'round'\n",
+               "set logscale cb 2\nset cbrange [2:32]\nset cbtics (2, 4, 8, 16, 32)\nset cblabel 'bits'\n"
+               "set palette defined (1 '#1b2f66', 2 '#2c5fb3', 3 '#7fb8d6', 4 '#f2a45c', 5 '#b3202c')\nset xlabel "
+               "'round'\n",
                quoted(out.string())) +
-           heatmap_panel(rounds, "forward") + heatmap_panel(rounds, "backward") + "unset multiplot\nunset output\n";
+           heatmap_panel(rounds, "forward") + heatmap_panel(rounds, "backward") +
+           "unset multiplot\nunset output\nreset\n";
+}
+
+std::string why_script(const std::vector<json>& rounds, const std::filesystem::path& out) {
+    std::string script = "$why << EOD\n";
+    bool moved = false;
+    for (const json& round : rounds) {
+        const json& norm = round["grad_norm"];
+        const bool positive = norm.is_number() && norm > 0;  // others have no place on a logarithmic axis
+        moved = moved || positive;
+        script += fmt::format("{} {} {}\n", number(round["round"]), number(positive ? norm : json()),
+                              number(round.value("mean_bits", json())));
+    }
+    script += fmt::format(
+        "EOD\nset terminal pngcairo size 900,540 font 'sans,12'\nset output {}\nset xlabel 'round'\nset grid\n"
+        "set key outside top center horizontal\nset y2label 'mean bits'\nset y2tics\nset y2range [0:*]\n",
+        quoted(out.string()));
+    script += moved ? "set ylabel 'gradient norm'\nset logscale y\nset ytics nomirror\nplot $why using 1:2 with lines"
+                      " lw 2 lc rgb '#9aa5b1' title 'gradient norm', "
+                    : "unset ytics\nplot ";
+    return script +
+           "$why using 1:3 axes x1y2 with steps lw 2 lc rgb '#1f5fa8' title 'mean bits, forward and backward'\n"
+           "unset output\nreset\n";
 }
 
 }  // namespace
 
 std::string draw_pictures(const std::filesystem::path& folder) {
     const std::vector<json> rounds = read_rounds(folder / "rounds.jsonl");
-    const std::string script =
-        accuracy_script(rounds, folder / "accuracy.png") + precision_script(rounds, folder / "precision.png");
+    const std::string script = accuracy_script(rounds, folder / "accuracy.png") +
+                               precision_script(rounds, folder / "precision.png") +
+                               why_script(rounds, folder / "precision_why.png");
     std::FILE* gnuplot = popen("gnuplot - 2>/dev/null", "w");
     if (gnuplot == nullptr)
         return "no pictures: gnuplot could not be started";

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <iterator>
+#include <string_view>
+#include <vector>
 
 namespace dither {
 namespace {
@@ -38,6 +41,30 @@ double mean_bits(const BitOps& ops) {
     return ops.training_fp32 > 0 ? 32 * bit_operations(ops) / ops.training_fp32 : 32;
 }
 
+constexpr std::size_t kMostReasons = 3;
+
+bool is_of_a_link(const RoundRecord& record, std::string_view reason) {
+    return std::ranges::any_of(record.changes, [&](const PlanChange& change) {
+        const bool link = change.phase == Phase::uplink || change.phase == Phase::downlink;
+        return link && reason.ends_with(fmt::format(" {} {} -> {}: {}", name_of(change.phase), change.from, change.to,
+                                                    change.reason));
+    });
+}
+
+/// The first reasons of the round, and how many more there are. The links' grids follow the updates all the time, so
+/// their changes are left to rounds.jsonl.
+std::vector<std::string> first_reasons(const RoundRecord& record) {
+    std::vector<std::string> reasons;
+    std::ranges::copy_if(record.reason, std::back_inserter(reasons),
+                         [&](const std::string& reason) { return !is_of_a_link(record, reason); });
+    if (reasons.size() > kMostReasons + 1) {
+        const std::size_t more = reasons.size() - kMostReasons;
+        reasons.resize(kMostReasons);
+        reasons.push_back(fmt::format("+{} more", more));
+    }
+    return reasons;
+}
+
 std::string percent(double part, double whole) {
     return fmt::format("{:.1f} %", whole > 0 ? 100 * part / whole : 0);
 }
@@ -69,12 +96,14 @@ void ProgressDisplay::end_round(const RoundRecord& record) {
     else if (record.test_loss)
         last_ += fmt::format("  test loss {:.4g}", *record.test_loss);
     last_ += fmt::format("  {:.2f} bits  {} sent", mean_bits(record.bit_ops), human_bytes(static_cast<double>(bytes_)));
-    if (!live_) {
+    if (!live_)
         fmt::print(stderr, "round {}/{}  {}  {:.1f} s  {} left\n", record.round, rounds_, last_, record.seconds,
                    time_left());
-        for (const std::string& reason : record.reason)
-            fmt::print(stderr, "    {}\n", reason);
-    }
+    const std::vector<std::string> reasons = first_reasons(record);
+    if (live_ && !reasons.empty())  // above the bar, where they stay
+        fmt::print(stderr, "\r\x1b[Kround {}:\n", record.round);
+    for (const std::string& reason : reasons)
+        fmt::print(stderr, "    {}\n", reason);
 }
 
 void ProgressDisplay::draw(const Progress& progress) {

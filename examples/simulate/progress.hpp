@@ -11,7 +11,8 @@
 
 namespace dither {
 
-/// Writes to stderr. One thread uses it.
+/// Writes to stderr: a line for each round, and beneath it why the plan changed or the round was lost, the first
+/// reasons of it. One thread uses it.
 class ProgressDisplay {
 public:
     /// `live`: redraw one line in place (a terminal); otherwise one line a round. `first_round`: rounds before it were

@@ -43,6 +43,8 @@ JOB
 
 simulate() { "$bin/dither-simulate" --quiet --workers 2 "$@" --set output.pictures=false; }
 hash_of() { jq -r .model_sha256 "$1/summary.json"; }
+# What a run reports of its rounds, but for real time.
+rounds_of() { jq -c 'del(.seconds, .train_seconds, .probe_seconds)' "$1/rounds.jsonl"; }
 fail() { echo "FAILED: $*" >&2; exit 1; }
 
 # refuses CODE PATTERN COMMAND...: the command must end with CODE and say PATTERN on stderr.

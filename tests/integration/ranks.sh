@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The model of a run is the same to the last bit alone, under mpirun with any number of ranks (more ranks than clients of a
-# round, too), and after a resume; so is everything else that a run reports but its seconds.
+# round, too), and after a resume; so is everything else that a run reports but its
+# seconds.
 source "$(dirname "$0")/lib.sh"
 export ASAN_OPTIONS=detect_leaks=0  # OpenMPI leaks by design
 
@@ -9,15 +10,43 @@ for ranks in 2 3 8; do
     mpirun -n $ranks "$bin/dither-simulate" --quiet "$work/job.toml" --out "$work/ranks$ranks" \
         --set output.pictures=false >/dev/null
     [ "$(hash_of "$work/ranks$ranks")" = "$(hash_of "$work/alone")" ] || fail "$ranks ranks give another model"
-    diff <(jq -c 'del(.seconds)' "$work/alone/rounds.jsonl") <(jq -c 'del(.seconds)' "$work/ranks$ranks/rounds.jsonl") ||
+    diff <(rounds_of "$work/alone") <(rounds_of "$work/ranks$ranks") ||
         fail "$ranks ranks report other rounds"
 done
 
 simulate "$work/job.toml" --out "$work/half" --set job.rounds=3 >/dev/null
 mpirun -n 3 "$bin/dither-simulate" --quiet "$work/job.toml" --out "$work/half" --resume --set output.pictures=false >/dev/null
 [ "$(hash_of "$work/half")" = "$(hash_of "$work/alone")" ] || fail "a resumed run gives another model"
-diff <(jq -c 'del(.seconds)' "$work/alone/rounds.jsonl") <(jq -c 'del(.seconds)' "$work/half/rounds.jsonl") ||
+diff <(rounds_of "$work/alone") <(rounds_of "$work/half") ||
     fail "a resumed run reports other rounds"
+
+# Unequal clients run unequal plans; still, who hosts them does not show.
+cat "$work/job.toml" - >"$work/devices.toml" <<JOB
+[precision]
+policy = "uniform"
+bits = 4
+[[federation.devices]]
+share = 0.4
+widths = [8, 32]
+[[federation.devices]]
+share = 0.3
+widths = [2, 6]
+memory = "64MiB"
+JOB
+for workers in 1 2; do
+    "$bin/dither-simulate" --quiet --workers $workers "$work/devices.toml" --out "$work/devices$workers" \
+        --set output.pictures=false >/dev/null
+done
+mpirun -n 3 "$bin/dither-simulate" --quiet "$work/devices.toml" --out "$work/devices3" \
+    --set output.pictures=false >/dev/null
+jq -e -s 'all(.[]; .committed) and any(.[]; .plans > 1)' "$work/devices1/rounds.jsonl" >/dev/null ||
+    fail "no round ran different plans"
+for other in 2 3; do
+    diff <(rounds_of "$work/devices1") <(rounds_of "$work/devices$other") || fail "devices: other hosts, other rounds"
+done
+[ "$(hash_of "$work/devices1")" != "$(hash_of "$work/alone")" ] || fail "devices change nothing"
+refuses 2 'federation.devices\[1\].share: the shares up to here sum to 1.1' "$bin/dither-simulate" \
+    "$work/devices.toml" --out "$work/never" --set 'federation.devices=[{share=0.6}, {share=0.5}]'
 
 # A bad job under mpirun: said once, and every rank ends.
 refuses 2 'cohort' mpirun -n 3 "$bin/dither-simulate" "$work/job.toml" --out "$work/never" --set federation.cohort=99

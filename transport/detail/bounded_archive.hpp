@@ -6,6 +6,7 @@
 //     archive.as<Wire>(...)       an int or an enumeration in a narrower number
 //     archive.text(...)           u32 length, bytes
 //     archive.per_layer(...)      u32 count, elements
+//     archive.few(...)            u8 count, elements: at most so many
 //     archive.payload(...)        u64 length, bytes; the last field of its message
 //     archive.expect(...)         a rule of the field before it: the reader throws FormatError, and the writer, whose
 //                                 message would be refused by every reader, PreconditionError
@@ -72,6 +73,14 @@ public:
             visit(element);
     }
 
+    template <typename Element, typename Visit>
+    void few(std::string_view name, const std::vector<Element>& elements, std::uint8_t most, Visit&& visit) {
+        expect(elements.size() <= most, name, "are too many");
+        (*this)(name, static_cast<std::uint8_t>(elements.size()));
+        for (const Element& element : elements)
+            visit(element);
+    }
+
     void payload(std::string_view name, const std::vector<std::byte>& bytes) {
         (*this)(name, std::uint64_t{bytes.size()});
         append(bytes.data(), bytes.size());
@@ -130,6 +139,15 @@ public:
         const auto count = number<std::uint32_t>(name);
         expect(count <= max_layers_, name, "has too many layers");
         expect(count <= in_.size() / element_bytes, name, "has more layers than bytes");
+        elements.resize(count);
+        for (Element& element : elements)
+            visit(element);
+    }
+
+    template <typename Element, typename Visit>
+    void few(std::string_view name, std::vector<Element>& elements, std::uint8_t most, Visit&& visit) {
+        const auto count = number<std::uint8_t>(name);
+        expect(count <= most, name, "are too many");
         elements.resize(count);
         for (Element& element : elements)
             visit(element);

@@ -45,6 +45,8 @@ public:
     Tensor backward(Tensor dy, const Pass& pass, bool wanted) override;
     std::vector<ParameterSpec> parameters() const override;
     double macs() const override { return shape_.macs; }
+    Affinity affinity() const override { return {.input = true, .parameters = true}; }
+    double kept_inputs() const override { return static_cast<double>(shape_.input.count()); }
     void attach(std::size_t index, std::span<float> values, std::span<float> gradients) override;
     void reset() override;
     void report(LayerStatistics& statistics) const override;
@@ -120,6 +122,7 @@ private:
     bool learns_inputs() const;
     QuantLayout weight_layout() const;
     QuantLayout input_layout() const;
+    QuantLayout gradient_layout() const;
     bool runs_integers() const { return execution_ == Execution::integer && makers_.integer != nullptr; }
     bool integer_forward() const;
     bool integer_backward() const;

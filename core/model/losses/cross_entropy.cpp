@@ -2,6 +2,7 @@
 // its gradient is softmax(z) - onehot(label). Smoothed by e, the target is t = (1 - e) onehot(label) + e / classes, the
 // loss log(sum_k e^(z_k - m)) - sum_k t_k (z_k - m) and the gradient softmax(z) - t. The exponentials are the same on
 // every processor, and with them the gradient; the logarithm, the C library's, reaches the reported loss alone.
+// The Hessian is diag(p) - p p^T with p = softmax(z), smoothed or not: the target is only in the linear term.
 #include "core/error.hpp"
 #include "core/model/detail/losses.hpp"
 #include "core/vector_math.hpp"
@@ -20,8 +21,7 @@ public:
 
     Score evaluate(const Tensor& output, const Targets& targets, Tensor* gradient) const override {
         const std::int64_t batch = output.shape()[0];
-        require(targets.labels.size() == static_cast<std::size_t>(batch), "cross_entropy: {} labels for {} samples",
-                targets.labels.size(), batch);
+        check_labels(batch, targets);
         if (gradient != nullptr)
             gradient->resize(output.shape());
         std::vector<float> scratch;
@@ -44,7 +44,31 @@ public:
         return score;
     }
 
+    void curvature_product(const Tensor& output, const Targets& targets, const Tensor& direction,
+                           Tensor& product) const override {
+        require(direction.shape() == output.shape(), "cross_entropy: a direction of {} for an output of {}",
+                direction.shape().str(), output.shape().str());
+        const std::int64_t batch = output.shape()[0];
+        check_labels(batch, targets);
+        product.resize(output.shape());
+        for (std::int64_t i = 0; i < batch; ++i) {
+            const std::span<const float> z = output.item(i);
+            const std::span<const float> u = direction.item(i);
+            const std::span<float> p = product.item(i);
+            const double total = exponentials_above(*std::ranges::max_element(z), z, p);
+            const double mean = std::inner_product(p.begin(), p.end(), u.begin(), 0.0) / total;  // p^T u
+            const double scale = 1 / (total * static_cast<double>(batch));
+            for (std::size_t k = 0; k < u.size(); ++k)
+                p[k] = static_cast<float>(scale * p[k] * (u[k] - mean));
+        }
+    }
+
 private:
+    static void check_labels(std::int64_t batch, const Targets& targets) {
+        require(targets.labels.size() == static_cast<std::size_t>(batch), "cross_entropy: {} labels for {} samples",
+                targets.labels.size(), batch);
+    }
+
     /// out = e^(z - top); returns their sum.
     static double exponentials_above(float top, std::span<const float> z, std::span<float> out) {
         std::ranges::transform(z, out.begin(), [=](float value) { return value - top; });

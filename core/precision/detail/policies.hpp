@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/config.hpp"
+#include "core/precision/error_model.hpp"
 #include "core/precision/policy.hpp"
 
 #include <cstddef>
@@ -17,19 +18,41 @@ namespace dither {
 
 std::unique_ptr<Policy> make_fp32(const PrecisionOptions& options, const Schema& schema);
 std::unique_ptr<Policy> make_uniform(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_amp(const PrecisionOptions& options, const Schema& schema);
 std::unique_ptr<Policy> make_gradient(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_curvature(const PrecisionOptions& options, const Schema& schema);
 std::unique_ptr<Policy> make_numgeom(const PrecisionOptions& options, const Schema& schema);
 std::unique_ptr<Policy> make_numgeom_literal(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_loss(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_plateau(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_range(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_hawq(const PrecisionOptions& options, const Schema& schema);
+std::unique_ptr<Policy> make_learned(const PrecisionOptions& options, const Schema& schema);
 
 /// `bits` in the three local phases; uplink and downlink, which are the controller's, at 32.
 PrecisionPlan local_plan(std::size_t layers, int forward, int backward, int optimizer);
 
 /// The state of optimizers survives in no fewer bits than this: its errors add up over steps.
 inline constexpr int kLeastOptimizerBits = 8;
+/// The level of an optimizer whose layers have `bits`: those, but at least kLeastOptimizerBits.
+int optimizer_bits(const Levels& levels, int bits);
+
+/// What policies that decide layer by layer leave to layers without products, in forward and backward pass: the bits
+/// say how finely such a layer keeps its input.
+inline constexpr int kUndecidedBits = 8;
 
 /// For each layer, whether it multiplies matrices. One that does not, such as a norm, has nothing that forward or
 /// backward bits would round: it must not decide the bits of others.
 std::vector<bool> with_products(const Schema& schema);
+
+/// Where such a policy starts: layers with products at `bits`, raised to a level.
+PrecisionPlan starting_plan(const Levels& levels, const std::vector<bool>& products, int bits);
+
+/// The widest code that an update may travel in.
+inline constexpr int kWidestUplink = 16;
+/// The width of an update's codes for `raw` bits: any of 2..16, be it a level or not, with the hysteresis of
+/// raise_with_hysteresis.
+int uplink_bits(double raw, int current);
 
 /// Writes decisions into a plan and keeps those that change it.
 class PlanEditor {
@@ -38,6 +61,9 @@ public:
 
     void set(std::size_t layer, Phase phase, int bits, std::string reason);
     void set_all(Phase phase, int bits, const std::string& reason);
+    /// What follows from a policy's decisions layer by layer: layers without products return to kUndecidedBits (an
+    /// alarm raises all layers), and all optimizers take the widest forward or backward bits of those with products.
+    void finish(const Levels& levels, const std::vector<bool>& products);
     std::vector<PlanChange> changes() && { return std::move(changes_); }
 
 private:
@@ -52,6 +78,12 @@ double newest(double known, float measured);
 /// Exponential moving average: known + weight * (measured - known). What was not measured changes nothing, and a value
 /// that is not finite is replaced by the next one instead of spoiling the average for good.
 double smooth(double known, float measured, double weight);
+/// The same for measurements of one batch, which now and then go astray: what lies beyond a factor of kLargestJump of
+/// the known value counts as that far from it.
+double smooth_jumps(double known, float measured, double weight);
+inline constexpr double kLargestJump = 4;
+/// Updates what is known of a layer's sensitivity by smooth_jumps.
+void learn(LayerSensitivity& known, const LayerStatistics& measured, double weight);
 
 /// The level for `raw` bits. It goes down only where raw + 0.25 fits too, so that noise in a statistic does not move
 /// the plan to and fro.

@@ -20,7 +20,8 @@ public:
         : levels_(options.levels), smoothing_(options.smoothing), norms_(layers, kNotMeasured) {}
 
     PrecisionPlan initial() const override {
-        return local_plan(norms_.size(), levels_.lowest(), levels_.lowest(), optimizer_bits(levels_.lowest()));
+        const int lowest = levels_.lowest();
+        return local_plan(norms_.size(), lowest, lowest, optimizer_bits(levels_, lowest));
     }
 
     std::vector<PlanChange> update(const Observation& observation, PrecisionPlan& plan) override {
@@ -47,8 +48,6 @@ public:
     }
 
 private:
-    int optimizer_bits(int bits) const { return std::max(bits, levels_.raise(kLeastOptimizerBits)); }
-
     void decide(PlanEditor& editor, const PrecisionPlan& plan) {
         const double norm = joint_norm(norms_);
         if (!(std::isfinite(first_) && first_ > 0))
@@ -60,7 +59,7 @@ private:
                                                    levels_.lowest(), raw - levels_.lowest());
             editor.set(i, Phase::forward, bits, reason);
             editor.set(i, Phase::backward, bits, reason);
-            editor.set(i, Phase::optimizer, optimizer_bits(bits), reason);
+            editor.set(i, Phase::optimizer, optimizer_bits(levels_, bits), reason);
         }
     }
 

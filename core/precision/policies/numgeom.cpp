@@ -1,36 +1,42 @@
-// The mended rule of numerical geometry: forward and backward pass apart, each from a measure of its own error.
+// Numerical geometry: bits follow the gradient, layer by layer, forward and backward apart, so that the predicted error
+// of a step stays below a share of the step itself.
 //
-//     forward    p_i = ceil(log2(h_i ||theta_i|| / s_i)) + margin, raised to a level; lowered only if 0.25 bits more
-//                would fit too
-//     backward   4 bits if eps_i <= tau, else ceil(1 + log2(1 + 7 (eps_i / tau)^2)), raised to a level
-//     optimizer  the maximum over layers and phases, at least 8 bits
+//     minimize    sum_i cost_i (p_F,i + 2 p_B,i)
+//     subject to  error^2 <= target_error^2 s^2                    (ErrorModel, at the learning rate of the next round)
+//                 eps_i sqrt(v(p_B,i)) <= backward_tolerance
 //
-// Rounding theta_i to p bits moves the gradient by about h_i ||theta_i|| 2^-p, where h_i is the RMS curvature of the
-// layer's Hessian block: rounding errors are random directions, not the worst one, which is what the published rule
-// (numgeom_literal) charges for. It must stay 2^margin below s_i, the norm of the smoothed gradient: unlike the full
-// gradient that does not vanish at a minimum of a noisy loss. eps_i is the relative error of the output gradient,
-// rounded stochastically to 4 bits; it averages out over the batch, so that tau may be large. h, s and eps are moving
-// averages over the rounds. Until a layer has been measured it stays at 8 bits; one without products, such as a norm,
-// for good: the bits tell it how finely to keep its input, and count for no other layer.
+// with the measured sensitivities E and the smoothed gradient s of ErrorModel. The source ("End-to-End
+// Quantization-Aware Training via Numerical Geometry", section 2.3) charges every layer for the worst direction of an
+// error that is random, and has each pay for itself; that rule is numgeom_literal. Here layers that feel little pay for
+// those that feel much, and the gradient's fall, as the measure of what an error may be, stays. eps_i, the relative
+// error of the output gradient rounded to 4 bits, bounds the backward pass apart: what averages out within the smoothed
+// step must not drown a single one either.
+//
+// A plan that breaks a constraint is replaced at once, if possible by one that only raises bits. One that meets them
+// makes way for a cheaper one only where that meets them with a quarter of a bit to spare. Nothing moves for less than
+// 1% of the cost. Until every layer with products has been measured all stay where they start: precision.bits forward,
+// 4 backward.
+// Layers without products keep 8 bits and count for no other layer; the optimizers take the widest of all, at least 8.
+// Statistics are moving averages over the rounds in which no measurement counts as more than a factor of 4 away from
+// what was known.
 #include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace dither {
 namespace {
 
-/// The width that eps is measured at, and the least of the backward pass.
-constexpr int kBackwardBits = 4;
-constexpr double kBackwardCodes = (1 << (kBackwardBits - 1)) - 1;
-constexpr int kInitialBits = 8;
+/// A quarter of a bit, as a factor on errors: 2^0.25.
+constexpr double kSpare = 1.189207115002721;
+/// A share of the plan's cost that is worth moving bits for.
+constexpr double kWorthwhile = 0.01;
 
 /// What the rule remembers of a layer.
 struct Known {
-    double curvature = kNotMeasured;
-    double theta_norm = kNotMeasured;
-    double signal_norm = kNotMeasured;
+    LayerSensitivity sensitivity;
     double backward_error = kNotMeasured;
 };
 
@@ -38,34 +44,38 @@ class NumGeom final : public Policy {
 public:
     NumGeom(const PrecisionOptions& options, const Schema& schema)
         : levels_(options.levels),
-          margin_(options.margin_bits),
+          start_(options.bits),
+          target_(options.target_error),
           tolerance_(options.backward_tolerance),
           smoothing_(options.smoothing),
+          schema_(schema),
           products_(with_products(schema)),
           known_(schema.layer_count()) {}
 
     PrecisionPlan initial() const override {
-        const int bits = levels_.raise(kInitialBits);
-        return local_plan(known_.size(), bits, bits, bits);
+        PrecisionPlan plan = starting_plan(levels_, products_, start_);
+        for (std::size_t i = 0; i < products_.size(); ++i)
+            if (products_[i])
+                plan.layers[i].backward = std::min(plan.layers[i].backward, levels_.raise(kSensitivityBits));
+        return plan;
     }
 
-    Probe probe() const override { return Probe::curvature; }
+    Probe probe() const override { return Probe::sensitivity; }
 
     std::vector<PlanChange> update(const Observation& observation, PrecisionPlan& plan) override {
         check_observation(observation, plan, known_.size());
-        PlanEditor editor(plan);
-        int widest = levels_.raise(kLeastOptimizerBits);
+        std::vector<LayerSensitivity> sensitivities;
         for (std::size_t i = 0; i < known_.size(); ++i) {
-            learn(known_[i], observation.layers[i]);
-            if (!products_[i]) {
-                keep_initial(i, editor);
-                continue;
-            }
-            decide_forward(i, plan.layers[i].forward, editor);
-            decide_backward(i, editor);
-            widest = std::max({widest, plan.layers[i].forward, plan.layers[i].backward});
+            learn(known_[i].sensitivity, observation.layers[i], smoothing_);
+            known_[i].backward_error =
+                smooth_jumps(known_[i].backward_error, observation.layers[i].backward_error, smoothing_);
+            sensitivities.push_back(known_[i].sensitivity);
         }
-        editor.set_all(Phase::optimizer, widest, fmt::format("the widest of all layers and phases: {} bits", widest));
+        PlanEditor editor(plan);
+        const ErrorModel model(schema_, sensitivities, observation.rate);
+        if (model.complete())
+            decide(model, plan, editor);
+        editor.finish(levels_, products_);
         return std::move(editor).changes();
     }
 
@@ -73,48 +83,80 @@ public:
     void restore(std::span<const double> state) override { restore_numbers(state, std::span(known_)); }
 
 private:
-    void learn(Known& known, const LayerStatistics& measured) const {
-        known.curvature = smooth(known.curvature, measured.curvature, smoothing_);
-        known.theta_norm = newest(known.theta_norm, measured.theta_norm);
-        known.signal_norm = smooth(known.signal_norm, measured.signal_norm, smoothing_);
-        known.backward_error = smooth(known.backward_error, measured.backward_error, smoothing_);
+    /// The model's places, none below what the output gradient tolerates with `spare` as a factor.
+    std::vector<BitPlace> places(const ErrorModel& model, double spare) const {
+        std::vector<BitPlace> places = model.places();
+        for (std::size_t i = 0; i < places.size(); ++i)
+            if (model.where()[i].phase == Phase::backward)
+                places[i].least = least_backward(known_[model.where()[i].layer].backward_error, spare);
+        return places;
     }
 
-    /// After an alarm, which raises all layers.
-    void keep_initial(std::size_t layer, PlanEditor& editor) const {
-        for (const Phase phase : {Phase::forward, Phase::backward})
-            editor.set(layer, phase, levels_.raise(kInitialBits), "no products to round");
-    }
-
-    void decide_forward(std::size_t layer, int current, PlanEditor& editor) const {
-        const Known& k = known_[layer];
-        if (!is_known(k.curvature) || !is_known(k.theta_norm) || !is_known(k.signal_norm))
-            return;
-        const double sensitivity = k.curvature * k.theta_norm;
-        // A layer without curvature (its units are dead, say) feels no rounding at all, whatever its gradient.
-        const double ratio = sensitivity == 0 ? 0 : sensitivity / k.signal_norm;
-        const double raw = sensitivity == 0 ? 0 : safe_log2(ratio) + margin_;
-        editor.set(layer, Phase::forward, raise_with_hysteresis(levels_, raw, current),
-                   fmt::format("h*|theta|/s = {:.3g}*{:.3g}/{:.3g} = {:.3g} -> {:.2f} bits (+{} margin)", k.curvature,
-                               k.theta_norm, k.signal_norm, ratio, raw - margin_, margin_));
-    }
-
-    void decide_backward(std::size_t layer, PlanEditor& editor) const {
-        const double eps = known_[layer].backward_error;
+    /// kSensitivityBits while eps is not known.
+    int least_backward(double eps, double spare) const {
         if (!is_known(eps))
+            return levels_.raise(kSensitivityBits);
+        for (const int bits : levels_.bits())
+            if (bits == kFullBits || spare * eps * std::sqrt(variance_factor(bits)) <= tolerance_)
+                return bits;
+        return kFullBits;
+    }
+
+    void decide(const ErrorModel& model, const PrecisionPlan& plan, PlanEditor& editor) const {
+        const std::vector<int> current = bits_of(plan, model.where());
+        const std::vector<BitPlace> bounded = places(model, 1);
+        bool broken = model.relative_error(plan) > target_;
+        for (std::size_t i = 0; i < bounded.size(); ++i)
+            broken = broken || current[i] < bounded[i].least;
+        if (broken) {
+            adopt(model, bounded, current, repaired(bounded, current), editor);
             return;
-        const bool tolerable = eps <= tolerance_;
-        const double excess = eps / tolerance_;
-        const double raw = tolerable ? kBackwardBits : 1 + safe_log2(1 + kBackwardCodes * excess * excess);
-        editor.set(
-            layer, Phase::backward, levels_.raise(raw),
-            fmt::format("eps = {:.3g} {} tau = {:.3g} -> {:.2f} bits", eps, tolerable ? "<=" : ">", tolerance_, raw));
+        }
+        const double goal = target_ / kSpare;
+        const std::vector<int> cheaper = cheapest_within_error(places(model, kSpare), levels_, goal * goal);
+        if (cost_of(bounded, cheaper) < (1 - kWorthwhile) * cost_of(bounded, current))
+            adopt(model, bounded, current, cheaper, editor);
+    }
+
+    /// The cheapest bits that meet the constraints, or those that only rise from `current`, if these are about as
+    /// cheap.
+    std::vector<int> repaired(std::span<const BitPlace> places, std::span<const int> current) const {
+        const std::vector<int> cheapest = cheapest_within_error(places, levels_, target_ * target_);
+        std::vector<BitPlace> rising(places.begin(), places.end());
+        for (std::size_t i = 0; i < rising.size(); ++i)
+            rising[i].least = std::max(rising[i].least, current[i]);
+        const std::vector<int> risen = cheapest_within_error(rising, levels_, target_ * target_);
+        return (1 - kWorthwhile) * cost_of(places, risen) <= cost_of(places, cheapest) ? risen : cheapest;
+    }
+
+    void adopt(const ErrorModel& model, std::span<const BitPlace> places, std::span<const int> from,
+               std::span<const int> to, PlanEditor& editor) const {
+        const double before = std::sqrt(error_of(places, from));
+        const double after = std::sqrt(error_of(places, to));
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            const auto share = [&](int bits) { return std::sqrt(error_of(places.subspan(i, 1), std::array{bits})); };
+            const auto [layer, phase] = model.where()[i];
+            editor.set(layer, phase, to[i],
+                       fmt::format("step error {:.3g} {} target {:.3g}, becomes {:.3g}; {} at {} bits brings {:.3g}, "
+                                   "at {} bits {:.3g}{}",
+                                   before, before > target_ ? ">" : "<=", target_, after, name_of(phase), from[i],
+                                   share(from[i]), to[i], share(to[i]), tolerance_text(layer, phase)));
+        }
+    }
+
+    std::string tolerance_text(std::size_t layer, Phase phase) const {
+        const double eps = known_[layer].backward_error;
+        if (phase != Phase::backward || !is_known(eps))
+            return {};
+        return fmt::format("; eps = {:.3g} at {} bits, tolerance {:.3g}", eps, kSensitivityBits, tolerance_);
     }
 
     Levels levels_;
-    int margin_;
+    int start_;
+    double target_;
     double tolerance_;
     double smoothing_;
+    Schema schema_;
     std::vector<bool> products_;
     std::vector<Known> known_;
 };

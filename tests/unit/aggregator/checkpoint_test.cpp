@@ -45,7 +45,7 @@ std::size_t files_in(const std::filesystem::path& folder) {
 }
 
 /// A file around any body.
-std::string sealed(const std::string& body, char version = 3) {
+std::string sealed(const std::string& body, char version = 4) {
     std::string bytes("DITHMDL1");
     bytes.append({version, 0, 0, 0});
     for (std::size_t byte = 0; byte < 8; ++byte)
@@ -63,6 +63,10 @@ std::string body_of(const std::filesystem::path& file) {
 
 /// What version 3 ends with where nothing is averaged: an empty list (u64), no rounds (u32), two absent numbers.
 const std::string kNothingAveraged = std::string(12, '\0') + std::string(2, '\1');
+/// What version 4 ends with: the inputs of the layers, which are 0 here (u64, f64 each), five totals, the round of the
+/// model, and no model to go back to (u32, two u64).
+const std::string kNothingGood = std::string("\2\0\0\0\0\0\0\0", 8) + std::string(2 * 8 + 5 * 8 + 4 + 4 + 2 * 8, '\0');
+const std::string kPlainEnd = kNothingAveraged + kNothingGood;
 
 /// Its body without the end, which must be there.
 std::string without(const std::string& body, const std::string& end) {
@@ -71,12 +75,12 @@ std::string without(const std::string& body, const std::string& end) {
 }
 
 std::string version_2_of(const std::filesystem::path& file) {
-    return sealed(without(body_of(file), kNothingAveraged), 2);
+    return sealed(without(body_of(file), kPlainEnd), 2);
 }
 
 /// Without untrained tensors: it ends before version 2's empty list, a u64.
 std::string version_1_of(const std::filesystem::path& file) {
-    return sealed(without(body_of(file), std::string(8, '\0') + kNothingAveraged), 1);
+    return sealed(without(body_of(file), std::string(8, '\0') + kPlainEnd), 1);
 }
 
 Checkpoint averaged_checkpoint() {
@@ -85,6 +89,22 @@ Checkpoint averaged_checkpoint() {
     checkpoint.averaged_rounds = 3;
     checkpoint.totals.swa_accuracy = 0.875;
     checkpoint.totals.swa_loss = 0.25;
+    return checkpoint;
+}
+
+Checkpoint guarded_checkpoint() {
+    Checkpoint checkpoint = sample_checkpoint();
+    std::vector<LayerSpec> layers(small_schema().layers().begin(), small_schema().layers().end());
+    layers[0].inputs = 40;
+    layers[1].inputs = 5;
+    checkpoint.schema = Schema(std::move(layers));
+    checkpoint.totals.bit_ops.bops = 1e13;
+    checkpoint.totals.bit_ops.bops_fp32 = 4e14;
+    checkpoint.totals.train_seconds = 2.5;
+    checkpoint.totals.probe_seconds = 0.125;
+    checkpoint.totals.plan_changes = 12;
+    checkpoint.model_round = 6;
+    checkpoint.good = {.round = 5, .model = {1, 2, 3, 4, 5, 6, 7, 8}, .strategy = {0.25F}};
     return checkpoint;
 }
 
@@ -124,7 +144,7 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, sample_checkpoint());
         CHECK(load_checkpoint(file) == sample_checkpoint());
         CHECK(files_in(folder.path()) == 1);
-        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x03\0\0\0", 12)));
+        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x04\0\0\0", 12)));
     }
 
     TEST_CASE("version 1 keeps its bytes: old checkpoints stay readable") {
@@ -153,15 +173,27 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK(load_checkpoint(file) == checkpoint);
     }
 
-    TEST_CASE("version 3 keeps its bytes") {
+    TEST_CASE("version 3 keeps its bytes: old checkpoints stay readable") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, averaged_checkpoint());
+        const std::string bytes = sealed(without(body_of(file), kNothingGood), 3);
+        write_text(file, bytes);
         CHECK(load_checkpoint(file) == averaged_checkpoint());
-        const std::string bytes = read_text(file);
         CHECK(bytes.size() == 574 + 8 + 8 + 8 * 4 + 4 + 2 * 9);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "9f3678656d0e3e10c8302d43d1dbe9876e3c2ec99f592cbd470608982b707d44");
+    }
+
+    TEST_CASE("version 4 keeps its bytes") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, guarded_checkpoint());
+        CHECK(load_checkpoint(file) == guarded_checkpoint());
+        const std::string bytes = read_text(file);
+        CHECK(bytes.size() == 574 + 8 + 14 + 8 + 2 * 8 + 5 * 8 + 4 + 4 + 8 + 8 * 4 + 8 + 4);
+        CHECK(to_hex(sha256(std::string_view(bytes))) ==
+              "e151bd76925a88da840c1ce514a2a58812f7bea63fbdb4e7113e9af712f69191");
     }
 
     TEST_CASE("tensors that are not trained come back as such") {
@@ -181,19 +213,19 @@ TEST_SUITE("aggregator/checkpoint") {
         checkpoint.schema = normed_schema();
         save_checkpoint(file, checkpoint);
         std::string body = body_of(file);
-        body = without(body, list_of({2, 3}) + kNothingAveraged);
+        body = without(body, list_of({2, 3}) + kPlainEnd);
         const std::string unreadable = "model.dither has a body that cannot be read: ";
         for (const auto& ordinals : {std::vector<std::uint32_t>{3, 2}, {3, 3}}) {
-            write_text(file, sealed(body + list_of(ordinals) + kNothingAveraged));
+            write_text(file, sealed(body + list_of(ordinals) + kPlainEnd));
             CHECK(refusal_of(file).find(unreadable + "untrained tensors that do not ascend") != std::string::npos);
         }
         for (const auto& ordinals : {std::vector<std::uint32_t>{4}, {2, 3, 4}}) {
-            write_text(file, sealed(body + list_of(ordinals) + kNothingAveraged));
+            write_text(file, sealed(body + list_of(ordinals) + kPlainEnd));
             CHECK(refusal_of(file).find(unreadable + "an untrained tensor 4") != std::string::npos);
         }
-        write_text(file, sealed(body + list_of({1, 2}) + kNothingAveraged));
+        write_text(file, sealed(body + list_of({1, 2}) + kPlainEnd));
         CHECK(refusal_of(file).find(unreadable + "layer bn1 has a trained tensor") != std::string::npos);
-        write_text(file, sealed(body + list_of({3}) + kNothingAveraged));
+        write_text(file, sealed(body + list_of({3}) + kPlainEnd));
         CHECK(load_checkpoint(file).schema.layers()[1].trained_count() == 2);
     }
 
@@ -231,11 +263,11 @@ TEST_SUITE("aggregator/checkpoint") {
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
         const std::string good = read_text(file);
-        for (const char version : {'\0', '\x04', '\x09'}) {
+        for (const char version : {'\0', '\x05', '\x09'}) {
             std::string bytes = good;
             bytes[8] = version;
             write_text(file, bytes);
-            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 3", int{version})) !=
+            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 4", int{version})) !=
                   std::string::npos);
         }
     }
@@ -295,6 +327,15 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         checkpoint = averaged_checkpoint();
         checkpoint.averaged[2] = std::numeric_limits<float>::infinity();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = guarded_checkpoint();
+        checkpoint.good.model.pop_back();
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = guarded_checkpoint();
+        checkpoint.good.round = 7;
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = guarded_checkpoint();
+        checkpoint.model_round = 8;
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         CHECK(files_in(folder.path()) == 0);
     }

@@ -1,7 +1,9 @@
 #include "aggregator/controller.hpp"
 
 #include "core/error.hpp"
+#include "core/precision/ledger.hpp"
 #include "tests/unit/aggregator/fixtures.hpp"
+#include "transport/codec.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -40,13 +42,11 @@ LayerStatistics moved(float range, float rms) {
     statistics.theta_norm = 4;
     statistics.curvature = 0.05F;
     statistics.backward_error = 0.2F;
+    statistics.forward_sensitivity = 0.02F;
+    statistics.backward_sensitivity = 0.02F;
     statistics.update_range = range;
     statistics.update_rms = rms;
     return statistics;
-}
-
-WeightedReport report(std::uint32_t client, std::uint64_t weight, const LayerStatistics& statistics) {
-    return {client, weight, {.samples = weight, .steps = 1, .train_loss = 1, .layers = {statistics}}};
 }
 
 Job probing_job() {
@@ -56,85 +56,37 @@ Job probing_job() {
     return job;
 }
 
-/// RapidCheck draws integers; this makes a positive float of them.
-float draw_positive() {
-    return static_cast<float>(*rc::gen::inRange(1, 1'000'000)) * 1e-3F;
+std::vector<PlanChange> learn(Controller& controller, std::uint32_t round, std::span<const LayerStatistics> statistics,
+                              double train_loss = 1) {
+    auto changes = controller.learn({.round = round, .train_loss = train_loss, .layers = statistics});
+    controller.choose_grids(kModel);
+    return changes;
+}
+
+Controller started(const Job& job, const Schema& schema = small_schema()) {
+    Controller controller(job, schema);
+    controller.start(kModel);
+    return controller;
 }
 
 }  // namespace
-
-TEST_SUITE("aggregator/controller: combine") {
-    TEST_CASE("norms combine as weighted root mean squares, shares as means, the range as the maximum") {
-        LayerStatistics one;
-        one.grad_norm = 3;
-        one.saturation = 0.1F;
-        one.update_range = 5;
-        one.forward_error = 0.1F;
-        LayerStatistics other;
-        other.grad_norm = 5;
-        other.saturation = 0.4F;
-        other.update_range = 2;
-        other.forward_error = 0.3F;
-        std::vector<WeightedReport> reports{report(1, 3, one), report(2, 1, other)};
-        const LayerStatistics combined = combine(reports, 1)[0];
-        CHECK(combined.grad_norm == doctest::Approx(std::sqrt((3 * 9 + 25) / 4.0)));
-        CHECK(combined.saturation == doctest::Approx((3 * 0.1 + 0.4) / 4));
-        CHECK(combined.update_range == 5);
-        CHECK(combined.forward_error == doctest::Approx(std::sqrt((3 * 0.01 + 0.09) / 4)));
-    }
-
-    TEST_CASE("a statistic counts only where it was measured") {
-        LayerStatistics probed;
-        probed.curvature = 0.25F;
-        std::vector<WeightedReport> reports{report(2, 100, {}), report(1, 1, probed)};
-        const LayerStatistics combined = combine(reports, 1)[0];
-        CHECK(combined.curvature == 0.25F);
-        CHECK(combined.curvature_norm == kNotMeasured);
-        CHECK(combined.grad_norm == kNotMeasured);
-    }
-
-    TEST_CASE("no report gives no statistics") {
-        std::vector<WeightedReport> none;
-        CHECK(combine(none, 2) == std::vector<LayerStatistics>(2));
-    }
-
-    TEST_CASE("a report of another number of layers is a defect of the caller") {
-        std::vector<WeightedReport> reports{report(1, 1, {})};
-        CHECK_THROWS_AS(combine(reports, 2), PreconditionError);
-    }
-
-    TEST_CASE("the combination is bit-identical for any order of arrival") {
-        CHECK(rc::check([] {
-            std::vector<WeightedReport> reports;
-            const auto clients = *rc::gen::inRange<std::uint32_t>(2, 8);
-            for (std::uint32_t client = 0; client < clients; ++client) {
-                LayerStatistics statistics;
-                for_each_statistic(statistics, [](const char*, float& value, Combine) { value = draw_positive(); });
-                reports.push_back(report(client, *rc::gen::inRange<std::uint64_t>(1, 1000), statistics));
-            }
-            const auto expected = combine(reports, 1);
-            for (std::size_t i = reports.size(); i > 1; --i)
-                std::swap(reports[i - 1], reports[static_cast<std::size_t>(*rc::gen::inRange(0, static_cast<int>(i)))]);
-            RC_ASSERT(combine(reports, 1) == expected);
-        }));
-    }
-}
 
 TEST_SUITE("aggregator/controller") {
     TEST_CASE("a fixed uplink width covers the last round's largest update") {
         Controller controller(grid_job(4, 8), small_schema());
         controller.start(kModel);
-        controller.learn(1, 1.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.1F)});
+        learn(controller, 1, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.1F)});
         CHECK(controller.uplink_steps()[0] == doctest::Approx(0.1));  // codes -7 .. 7
         CHECK(controller.uplink_steps()[1] == doctest::Approx(0.2));
         CHECK(controller.plan().layers[0].uplink == 4);
     }
 
-    TEST_CASE("an automatic uplink step is half of the RMS update, and the width follows from the range") {
+    TEST_CASE(
+        "an automatic uplink step makes the noise a twentieth of the update, and the width follows from the range") {
         Controller controller(grid_job(0, 0), small_schema());
         controller.start(kModel);
-        controller.learn(1, 1.0, std::array{moved(0.75F, 0.1F), moved(1000, 0.001F)});
-        CHECK(controller.uplink_steps()[0] == doctest::Approx(0.05));
+        learn(controller, 1, std::array{moved(0.75F, 0.1F), moved(1000, 0.001F)});
+        CHECK(controller.uplink_steps()[0] == doctest::Approx(std::sqrt(6 * 0.05) * 0.1).epsilon(1e-4));
         CHECK(controller.plan().layers[0].uplink == 5);   // 31 codes
         CHECK(controller.plan().layers[1].uplink == 16);  // at most
     }
@@ -142,7 +94,9 @@ TEST_SUITE("aggregator/controller") {
     TEST_CASE("before any report the uplink is guessed from the weights, even from zero ones") {
         Controller controller(grid_job(0, 0), small_schema());
         controller.start(kModel);
-        CHECK(controller.uplink_steps()[0] == doctest::Approx(0.5 * 0.05 * 2));
+        const double mean_square = 0.05 * 0.05 * (5 * 4 + 9) / 8;
+        CHECK(controller.uplink_steps()[0] == doctest::Approx(std::sqrt(6 * 0.05 * mean_square)));
+        CHECK(controller.uplink_steps()[1] == controller.uplink_steps()[0]);
         controller.start(std::array<float, 8>{});
         for (const float step : controller.uplink_steps())
             CHECK(step > 0);
@@ -151,9 +105,9 @@ TEST_SUITE("aggregator/controller") {
     TEST_CASE("a layer that did not move, or whose movement is unknown, keeps its step") {
         Controller controller(grid_job(0, 0), small_schema());
         controller.start(kModel);
-        controller.learn(1, 1.0, std::array{moved(0.75F, 0.1F), moved(0.75F, 0.1F)});
+        learn(controller, 1, std::array{moved(0.75F, 0.1F), moved(0.75F, 0.1F)});
         const std::vector<float> steps(controller.uplink_steps().begin(), controller.uplink_steps().end());
-        controller.learn(2, 1.0, std::array{moved(0, 0), LayerStatistics{}});
+        learn(controller, 2, std::array{moved(0, 0), LayerStatistics{}});
         CHECK(std::equal(steps.begin(), steps.end(), controller.uplink_steps().begin()));
     }
 
@@ -164,7 +118,7 @@ TEST_SUITE("aggregator/controller") {
             const float infinity = std::numeric_limits<float>::infinity();
             const auto any = rc::gen::element(0.0F, -1.0F, 1e-38F, 1e-6F, 0.5F, 1e30F, 1e38F, infinity);
             for (std::uint32_t round = 1; round < 4; ++round) {
-                controller.learn(round, 1.0, std::array{moved(*any, *any), moved(*any, *any)});
+                learn(controller, round, std::array{moved(*any, *any), moved(*any, *any)});
                 for (const float step : controller.uplink_steps())
                     RC_ASSERT(step > 0 && step <= kLargestGridStep);
                 for (const LayerBits& layer : controller.plan().layers)
@@ -173,14 +127,13 @@ TEST_SUITE("aggregator/controller") {
         }));
     }
 
-    TEST_CASE("the downlink grid covers each layer's largest weight with the planned width") {
-        const Controller automatic(grid_job(0, 0), small_schema());
-        CHECK(automatic.plan().layers[0].downlink == 8);
-        CHECK(automatic.downlink_steps(kModel)[0] == doctest::Approx(2.0 / 127));
-        const Controller narrow(grid_job(0, 4), small_schema());
+    TEST_CASE("a fixed downlink grid covers each layer's largest weight") {
+        const Controller narrow = started(grid_job(0, 4));
         CHECK(narrow.plan().layers[0].downlink == 4);
-        CHECK(narrow.downlink_steps(kModel)[1] == doctest::Approx(3.0 / 7));
-        CHECK(narrow.downlink_steps(std::array<float, 8>{})[0] > 0);
+        CHECK(narrow.downlink_steps()[1] == doctest::Approx(3.0 / 7));
+        Controller still(grid_job(0, 4), small_schema());
+        still.start(std::array<float, 8>{});
+        CHECK(still.downlink_steps()[0] > 0);
     }
 
     TEST_CASE("a layer without products crosses the wire in 16 bits, whatever the job says") {
@@ -190,27 +143,27 @@ TEST_SUITE("aggregator/controller") {
         for (const int bits : {0, 4}) {
             Controller controller(grid_job(bits, bits), schema);
             controller.start(kModel);
-            controller.learn(1, 1.0, std::array{moved(0.7F, 0.1F), moved(32.767F, 8)});
+            learn(controller, 1, std::array{moved(0.7F, 0.1F), moved(32.767F, 8)});
             CHECK(controller.uplink_steps()[1] == doctest::Approx(0.001));
             CHECK(controller.plan().layers[1].uplink == 16);
             CHECK(controller.plan().layers[1].downlink == 16);
             CHECK(controller.plan().layers[0].uplink < 16);
             CHECK(controller.plan().layers[0].downlink < 16);
-            CHECK(controller.downlink_steps(kModel)[1] == doctest::Approx(3.0 / 32767));
+            CHECK(controller.downlink_steps()[1] == doctest::Approx(3.0 / 32767));
         }
-        CHECK(Controller(raw_job(), schema).plan().layers[1].downlink == kFullBits);
+        CHECK(started(raw_job(), schema).plan().layers[1].downlink == kFullBits);
     }
 
     TEST_CASE("the raw codec carries 32 bits whatever the policy says") {
         Controller controller(raw_job(), small_schema());
         controller.start(kModel);
-        controller.learn(1, 1.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.1F)});
+        learn(controller, 1, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.1F)});
         for (const LayerBits& layer : controller.plan().layers) {
             CHECK(layer.uplink == kFullBits);
             CHECK(layer.downlink == kFullBits);
         }
         CHECK(controller.uplink_steps()[0] == 1);
-        CHECK(controller.downlink_steps(kModel)[0] == 1);
+        CHECK(controller.downlink_steps()[0] == 1);
     }
 
     TEST_CASE("a measurement is asked of as many clients as the job says, and only when it is due") {
@@ -220,11 +173,12 @@ TEST_SUITE("aggregator/controller") {
             const auto probes = controller.probes(round, 10);
             REQUIRE(probes.size() == 10);
             const bool due = round == 1 || round == 6 || round == 11;
-            CHECK(std::count(probes.begin(), probes.end(), Probe::curvature) == (due ? 2 : 0));
-            controller.learn(round, 1.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
+            CHECK(std::count(probes.begin(), probes.end(), Probe::none) == (due ? 8 : 10));
+            learn(controller, round, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
         }
         const auto few = Controller(probing_job(), small_schema()).probes(1, 1);
-        CHECK(few == std::vector<Probe>{Probe::curvature});
+        REQUIRE(few.size() == 1);
+        CHECK(few[0] != Probe::none);
         CHECK(Controller(grid_job(0, 0, "fp32"), small_schema()).probes(1, 1) == std::vector<Probe>{Probe::none});
     }
 
@@ -233,7 +187,7 @@ TEST_SUITE("aggregator/controller") {
         std::vector<int> chosen(10);
         for (std::uint32_t round = 1; round <= 500; round += 5)
             for (std::size_t place = 0; place < chosen.size(); ++place)
-                chosen[place] += controller.probes(round, 10)[place] == Probe::curvature ? 1 : 0;
+                chosen[place] += controller.probes(round, 10)[place] == Probe::none ? 0 : 1;
         for (const int times : chosen)
             CHECK(times > 0);
         CHECK(controller.probes(1, 100) == Controller(probing_job(), small_schema()).probes(1, 100));
@@ -246,16 +200,16 @@ TEST_SUITE("aggregator/controller") {
         Controller controller(probing_job(), small_schema());
         controller.start(kModel);
         LayerStatistics silent = moved(0.7F, 0.1F);
-        silent.curvature = kNotMeasured;
+        silent.curvature = silent.forward_sensitivity = silent.backward_sensitivity = kNotMeasured;
         const auto asks = [](const Controller& c, std::uint32_t round) { return c.probes(round, 1)[0] != Probe::none; };
         CHECK(asks(controller, 1));
-        controller.learn(1, 1.0, std::array{silent, silent});
+        learn(controller, 1, std::array{silent, silent});
         Controller resumed(probing_job(), small_schema());
         resumed.restore(controller.state());
         CHECK(asks(resumed, 2));
-        resumed.learn(2, 1.0, std::array{silent, silent});
+        learn(resumed, 2, std::array{silent, silent});
         CHECK(asks(resumed, 3));  // 2 could as well have been abandoned
-        resumed.learn(3, 1.0, std::array{silent, moved(0.7F, 0.1F)});
+        learn(resumed, 3, std::array{silent, moved(0.7F, 0.1F)});
         CHECK_FALSE(asks(resumed, 4));
         CHECK_FALSE(asks(resumed, 5));
         CHECK(asks(resumed, 6));
@@ -266,7 +220,7 @@ TEST_SUITE("aggregator/controller") {
         controller.start(kModel);
         const std::array statistics{moved(0.7F, 0.1F), moved(1.4F, 0.2F)};
         for (std::uint32_t round = 1; round <= 3; ++round)
-            controller.learn(round, 1.0, statistics);
+            learn(controller, round, statistics);
         const PrecisionPlan calm = controller.plan();
         const int before = calm.layers[0].forward;
         REQUIRE(before < 16);
@@ -274,14 +228,14 @@ TEST_SUITE("aggregator/controller") {
         const int floor = controller.plan().layers[0].forward;
         CHECK(floor > before);
         for (std::uint32_t round = 5; round < 9; ++round) {
-            const auto changes = controller.learn(round, 1.0, statistics);
+            const auto changes = learn(controller, round, statistics);
             CHECK(controller.plan().layers[0].forward == floor);
             CHECK(std::any_of(changes.begin(), changes.end(), [&](const PlanChange& change) {
                 return change.to == floor &&
                        change.reason == fmt::format("held at {} bits after a divergence in round 4", floor);
             }));
         }
-        controller.learn(9, 1.0, statistics);  // the fifth
+        learn(controller, 9, statistics);  // the fifth
         CHECK(controller.plan() == calm);
     }
 
@@ -302,7 +256,7 @@ TEST_SUITE("aggregator/controller") {
             CHECK(layers[1].forward == 8);
             CHECK(layers[1].backward == 3);
             const std::vector<LayerStatistics> statistics(2, moved(1, 0.5F));
-            CHECK(controller.learn(1, 1.0, statistics).empty());
+            CHECK(learn(controller, 1, statistics).empty());
         }
         job.precision.policy = "fp32";
         const Controller full(job, schema);
@@ -328,11 +282,11 @@ TEST_SUITE("aggregator/controller") {
         const Schema schema = small_schema();
         const std::vector<LayerStatistics> statistics(2, moved(1, 0.5F));
         Controller free(job, schema);
-        REQUIRE_FALSE(free.learn(1, 1.0, statistics).empty());
+        REQUIRE_FALSE(learn(free, 1, statistics).empty());
         job.quantize.weights.bits = job.quantize.activations.bits = job.quantize.gradients.bits = 8;
         job.quantize.optimizer_bits = 8;
         Controller fixed(job, schema);
-        CHECK(fixed.learn(1, 1.0, statistics).empty());
+        CHECK(learn(fixed, 1, statistics).empty());
         for (const LayerBits& layer : fixed.plan().layers)
             CHECK(layer.forward == 8);
     }
@@ -373,22 +327,107 @@ TEST_SUITE("aggregator/controller") {
         CHECK(controller.alarm(3, "once more").empty());
     }
 
+    TEST_CASE("a saturated layer gets one level more in its forward pass, and says how saturated it was") {
+        Job job = grid_job(0, 0, "uniform");
+        job.precision.bits = 8;
+        Controller controller = started(job);
+        std::array statistics{moved(0.7F, 0.1F), moved(1.4F, 0.2F)};
+        statistics[1].saturation = 0.75F;
+        const auto changes = learn(controller, 3, statistics);
+        REQUIRE(changes.size() == 1);
+        CHECK(changes[0] ==
+              PlanChange{1, Phase::forward, 8, 16, "held at 16 bits after 0.75 of its values were clipped in round 3"});
+        CHECK(controller.plan().layers[0].forward == 8);
+        CHECK(controller.plan().layers[1].forward == 16);
+        CHECK(controller.plan().layers[1].backward == 8);
+        learn(controller, 4, statistics);
+        CHECK(controller.plan().layers[1].forward == kFullBits);
+        statistics[1].saturation = 0.25F;
+        Controller resumed(job, small_schema());
+        resumed.restore(controller.state());
+        CHECK(learn(resumed, 5, statistics).empty());
+        CHECK(resumed.plan().layers[1].forward == kFullBits);
+    }
+
+    TEST_CASE("saturation holds a layer's bits against a policy that lowers them, and then lets go") {
+        Controller controller = started(grid_job(0, 0, "numgeom"));
+        std::array statistics{moved(0.7F, 0.1F), moved(1.4F, 0.2F)};
+        for (std::uint32_t round = 1; round <= 3; ++round)
+            learn(controller, round, statistics);
+        const PrecisionPlan calm = controller.plan();
+        REQUIRE(calm.layers[1].forward < 16);
+        statistics[1].saturation = 0.75F;
+        learn(controller, 4, statistics);
+        statistics[1].saturation = 0;
+        const int raised = controller.plan().layers[1].forward;
+        CHECK(raised > calm.layers[1].forward);
+        for (std::uint32_t round = 5; round < 9; ++round) {
+            learn(controller, round, statistics);
+            CHECK(controller.plan().layers[1].forward == raised);
+            CHECK(controller.plan().layers[0] == calm.layers[0]);
+        }
+        learn(controller, 9, statistics);
+        CHECK(controller.plan().layers[1].forward == calm.layers[1].forward);
+    }
+
+    TEST_CASE("the mean of forward and backward bits stays within the budget from the first round on") {
+        for (const std::string policy : {"fp32", "uniform", "gradient", "numgeom_literal"})
+            for (const double budget : {20.0, 9.0, 6.0}) {
+                CAPTURE(policy);
+                CAPTURE(budget);
+                Job job = grid_job(0, 0, policy);
+                job.precision.bits = 16;
+                job.precision.bit_budget = budget;
+                const Schema schema = small_schema();
+                Controller controller = started(job, schema);
+                CHECK(mean_bits(schema, controller.plan()) <= budget);
+                std::array statistics{moved(0.7F, 0.1F), moved(1.4F, 0.2F)};
+                statistics[0].forward_sensitivity = 1;
+                for (std::uint32_t round = 1; round <= 4; ++round) {
+                    learn(controller, round, statistics);
+                    CHECK(mean_bits(schema, controller.plan()) <= budget);
+                }
+                CHECK(learn(controller, 5, statistics).empty());  // and does not go to and fro
+            }
+    }
+
+    TEST_CASE("a bit budget asks for the sensitivities that it is spent by") {
+        Job job = grid_job(0, 0, "uniform");
+        CHECK(Controller(job, small_schema()).probes(1, 1)[0] == Probe::none);
+        job.precision.bit_budget = 6;
+        CHECK(asks(Controller(job, small_schema()).probes(1, 1)[0], Probe::sensitivity));
+    }
+
+    TEST_CASE("an alarm goes beyond the budget") {
+        Job job = grid_job(0, 0, "uniform");
+        job.precision.bits = 8;
+        job.precision.bit_budget = 8;
+        const Schema schema = small_schema();
+        Controller controller = started(job, schema);
+        controller.alarm(1, "NaN");
+        CHECK(mean_bits(schema, controller.plan()) == 16);
+        learn(controller, 2, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
+        CHECK(mean_bits(schema, controller.plan()) == 16);
+    }
+
     TEST_CASE("a restored controller decides as the interrupted one would have") {
         for (const std::string policy : {"fp32", "uniform", "gradient", "numgeom", "numgeom_literal"}) {
             CAPTURE(policy);
             const Job job = grid_job(0, 0, policy);
             Controller one(job, small_schema());
             one.start(kModel);
-            one.learn(1, 2.0, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
+            learn(one, 1, std::array{moved(0.7F, 0.1F), moved(1.4F, 0.2F)});
             one.alarm(2, "NaN");
             Controller other(job, small_schema());
             other.restore(one.state());
             CHECK(other.state() == one.state());
+            one.choose_grids(kModel);
+            other.choose_grids(kModel);
             for (std::uint32_t round = 3; round < 10; ++round) {
                 CHECK(other.plan() == one.plan());
                 const float shrink = 1.0F / static_cast<float>(round);
                 const std::array statistics{moved(shrink, 0.1F * shrink), moved(2 * shrink, 0.1F)};
-                CHECK(other.learn(round, shrink, statistics) == one.learn(round, shrink, statistics));
+                CHECK(learn(other, round, statistics, shrink) == learn(one, round, statistics, shrink));
             }
             CHECK(other.state() == one.state());
         }

@@ -87,7 +87,9 @@ private:
             statistics.grad_norm = static_cast<float>(std::sqrt(squares));
             statistics.signal_norm = statistics.grad_norm / 3;
             statistics.theta_norm = 2;
-            statistics.curvature = task.probe == Probe::curvature ? 0.05F : kNotMeasured;
+            statistics.curvature = asks(task.probe, Probe::curvature) ? 0.05F : kNotMeasured;
+            if (asks(task.probe, Probe::sensitivity))
+                statistics.forward_sensitivity = statistics.backward_sensitivity = 0.02F;
             statistics.update_range = static_cast<float>(largest);
             statistics.update_rms = static_cast<float>(rms);
             report.layers.push_back(statistics);

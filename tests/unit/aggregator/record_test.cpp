@@ -40,6 +40,13 @@ RoundRecord sample_record() {
     record.layers[0].underflow = 0.25F;
     record.layers[1].curvature_norm = 5;
     record.reason = {"one", "two"};
+    record.bit_ops.bops = 1e9;
+    record.bit_ops.bops_fp32 = 16e9;
+    record.work = {{.forward = 1e9, .backward = 2e9, .optimizer = 3e5}, {.forward = 2e9, .backward = 3e9}};
+    record.changes = {{1, Phase::backward, 8, 4, "step error 0.19"}, {0, Phase::forward, 4, 8, "saturated"}};
+    record.plans = 2;
+    record.train_seconds = 4;
+    record.probe_seconds = 0.5;
     return record;
 }
 
@@ -77,6 +84,38 @@ TEST_SUITE("aggregator/record") {
         CHECK(line["layers"][1]["name"] == "fc2");
     }
 
+    TEST_CASE("a line says what was computed in which layer and phase, how long it took, and how many plans ran") {
+        const json line = json::parse(to_json_line(sample_record(), small_schema()));
+        CHECK(line["layers"][0]["bit_ops"] == json{{"forward", 1e9}, {"backward", 2e9}, {"optimizer", 3e5}});
+        CHECK(line["layers"][1]["bit_ops"]["backward"] == 3e9);
+        CHECK(line["bops"] == 1e9);
+        CHECK(line["bops_fp32"] == 16e9);
+        CHECK(line["mean_bits"] == 8);
+        CHECK(line["plans"] == 2);
+        CHECK(line["train_seconds"] == 4);
+        CHECK(line["probe_seconds"] == 0.5);
+    }
+
+    TEST_CASE("every change of the plan is an object with its reason") {
+        const json line = json::parse(to_json_line(sample_record(), small_schema()));
+        REQUIRE(line["changes"].size() == 2);
+        CHECK(line["changes"][0] ==
+              json{{"layer", "fc2"}, {"phase", "backward"}, {"from", 8}, {"to", 4}, {"reason", "step error 0.19"}});
+        CHECK(line["changes"][1]["layer"] == "fc1");
+        RoundRecord quiet = sample_record();
+        quiet.changes.clear();
+        CHECK(json::parse(to_json_line(quiet, small_schema()))["changes"] == json::array());
+    }
+
+    TEST_CASE("a round without work has none in its line") {
+        RoundRecord record = sample_record();
+        record.work.clear();
+        record.bit_ops = {};
+        const json line = json::parse(to_json_line(record, small_schema()));
+        CHECK(line["layers"][0]["bit_ops"].is_null());
+        CHECK(line["mean_bits"].is_null());
+    }
+
     TEST_CASE("what was not measured is null, and curvature falls back to its norm") {
         RoundRecord record = sample_record();
         record.test_loss.reset();
@@ -107,6 +146,9 @@ TEST_SUITE("aggregator/record") {
         RoundRecord record = sample_record();
         record.layers.pop_back();
         CHECK_THROWS_AS(to_json_line(record, small_schema()), PreconditionError);
+        record = sample_record();
+        record.work.pop_back();
+        CHECK_THROWS_AS(to_json_line(record, small_schema()), PreconditionError);
     }
 
     TEST_CASE("totals add up, and remember the last and the best evaluation") {
@@ -128,6 +170,9 @@ TEST_SUITE("aggregator/record") {
         CHECK(totals.final_accuracy == 0.8);
         CHECK(totals.best_accuracy == 0.9);
         CHECK(totals.final_loss == 0.3);
+        CHECK(totals.train_seconds == 12);
+        CHECK(totals.probe_seconds == 1.5);
+        CHECK(totals.plan_changes == 6);
         CHECK(totals.compression() == doctest::Approx(4.0 * 400 / 12000));
         CHECK(RunTotals{}.compression() == 0);
     }
@@ -154,6 +199,11 @@ TEST_SUITE("aggregator/record") {
         CHECK(summary["bit_ops"] == 8e9);
         CHECK(summary["bit_ops_probe"] == 8e9);
         CHECK(summary["bit_ops_ratio_fp32"] == 0.5);  // the probes are paid for, too
+        CHECK(summary["bops"] == 1e9);
+        CHECK(summary["bops_ratio_fp32"] == 0.0625);
+        CHECK(summary["mean_bits"] == 8);
+        CHECK(summary["plan_changes"] == 2);
+        CHECK(summary["probe_share"] == 0.125);
         CHECK(summary["model_sha256"] == std::string(64, '0'));
         CHECK(summary["seed"] == 42);
         CHECK(summary["ranks"] == 5);
@@ -186,6 +236,8 @@ TEST_SUITE("aggregator/record") {
         CHECK(summary["final_accuracy"].is_null());
         CHECK(summary["compression_total"] == 0);
         CHECK(summary["samples_per_s"] == 0);
+        CHECK(summary["mean_bits"].is_null());
+        CHECK(summary["probe_share"] == 0);
     }
 
     TEST_CASE("a change of the plan reads as layer, phase, widths and why") {

@@ -1,6 +1,7 @@
 #include "core/config.hpp"
 
 #include "core/error.hpp"
+#include "core/precision/policy.hpp"
 
 #include <doctest/doctest.h>
 
@@ -155,6 +156,67 @@ weights.bits = 2
               std::string::npos);
     }
 
+    TEST_CASE("devices are read, written with every key, and read back the same") {
+        const Job job = with({}, R"(
+[[federation.devices]]
+share = 0.25
+widths = [4, 8, 32]
+memory = "64MiB"
+[[federation.devices]]
+share = 0.75
+memory = 1000
+)");
+        REQUIRE(job.federation.devices.size() == 2);
+        CHECK(job.federation.devices[0] ==
+              dither::DeviceOptions{.share = 0.25, .widths = {4, 8, 32}, .memory = std::uint64_t{64} << 20});
+        CHECK(job.federation.devices[1] == dither::DeviceOptions{.share = 0.75, .widths = {}, .memory = 1000});
+        const std::string text = to_toml(job);
+        CHECK(text.find("devices = [{ share = 0.25, widths = [4, 8, 32], memory = 67108864 }, { share = 0.75, widths = "
+                        "[], memory = 1000 }]\n") != std::string::npos);
+        CHECK(parse_job(text, "resolved").federation.devices == job.federation.devices);
+        CHECK(to_toml(parse_job(text, "resolved")) == text);
+        CHECK(with({"federation.devices=[{share=1, widths=[2]}]"}).federation.devices[0].widths == std::vector{2});
+        CHECK(dither::identity(job) != dither::identity(Job{}));
+        CHECK(dither::describe_options().find("memory = 0: bytes that a training step may take") != std::string::npos);
+    }
+
+    TEST_CASE("a device that cannot be is refused with its place") {
+        const std::string table = "[[federation.devices]]\n";
+        CHECK(error_of(table + "share = 0") ==
+              "job.toml:2:9: federation.devices[0].share: expected a number > 0 and <= 1, found 0");
+        CHECK(error_of(table + "widths = [8]").find("federation.devices[0]: a device needs the key share") !=
+              std::string::npos);
+        CHECK(error_of(table + "share = 0.5\n" + table + "share = 0.6") ==
+              "job.toml:4:9: federation.devices[1].share: the shares up to here sum to 1.1, expected at most 1");
+        for (const char* widths : {"[8, 4]", "[4, 4]", "[1]", "[17]", "[8, 64]", "[8.0]", "8"})
+            CHECK(error_of(table + "share = 1\nwidths = " + widths)
+                      .find("federation.devices[0].widths: expected an ascending list of bit widths") !=
+                  std::string::npos);
+        for (const char* memory : {"-1", "\"64\"", "\"64 MiB\"", "\"MiB\"", "\"64MB\"", "1.5", "\"-1KiB\"",
+                                   "\"18446744073709551615GiB\"", "\"9223372036854775807KiB\""})
+            CHECK(error_of(table + "share = 1\nmemory = " + memory)
+                      .find("federation.devices[0].memory: expected an integer >= 0 or a text") != std::string::npos);
+        CHECK(error_of(table + "share = 1\nwidth = [8]") ==
+              "job.toml:3:1: unknown key federation.devices[0].width; the nearest known one is widths");
+        CHECK(error_of("[federation]\ndevices = 3").find("federation.devices: expected a list of tables") !=
+              std::string::npos);
+        CHECK(error_of("[federation]\ndevices = [3]").find("federation.devices[0]: expected a table, found 3") !=
+              std::string::npos);
+        CHECK(with({"federation.devices=[{share=0.7},{share=0.2},{share=0.1}]"}).federation.devices.size() == 3);
+    }
+
+    TEST_CASE("bits that are fixed for every client are bits that every device executes") {
+        const std::string device = "federation.devices=[{share=0.5, widths=[8, 32]}]";
+        const std::string fixed = error_of("", {device, "quantize.gradients.bits=4"});
+        CHECK(fixed.find("federation.devices = [{ share = 0.5") != std::string::npos);
+        CHECK(fixed.find("a device does not execute the bits that are fixed for every client") != std::string::npos);
+        CHECK(
+            error_of("[[quantize.layers]]\nmatch = \"fc*\"\nweights.bits = 4", {device}).find("quantize.layers = [{") !=
+            std::string::npos);
+        CHECK(with({device, "quantize.gradients.bits=8"}).quantize.gradients.bits == 8);
+        CHECK(with({"federation.devices=[{share=0.5}]", "quantize.gradients.bits=4"}).quantize.gradients.bits == 4);
+    }
+
     TEST_CASE("overrides win over the file, and the last one over the others") {
         const std::string toml =
             "[federation]\npartition = { kind = \"dirichlet\", alpha = 0.1 }\n[precision]\nbits = 16";
@@ -228,8 +290,10 @@ weights.bits = 2
 
     TEST_CASE("a name that is none of the choices is an error that lists them") {
         CHECK(error_of_override("precision.policy=fp16") ==
-              "--set precision.policy=fp16: precision.policy: expected one of \"fp32\", \"uniform\", \"gradient\", "
-              "\"numgeom\", \"numgeom_literal\", found \"fp16\"");
+              "--set precision.policy=fp16: precision.policy: expected one of \"fp32\", \"uniform\", \"amp\", "
+              "\"gradient\", \"curvature\", \"numgeom\", \"numgeom_literal\", \"loss\", \"plateau\", \"range\", "
+              "\"hawq\", "
+              "\"learned\", found \"fp16\"");
         for (const char* key : {"data.format", "data.task", "federation.partition.kind", "model.name", "train.loss",
                                 "train.optimizer.kind", "quantize.weights.scheme", "quantize.activations.observer",
                                 "quantize.gradients.rounding", "noise.kind", "compute.backend"})
@@ -279,6 +343,17 @@ weights.bits = 2
                                  "precision.bits=1",
                                  "precision.bits=33",
                                  "precision.smoothing=0",
+                                 "precision.backward_bits=-1",
+                                 "precision.backward_bits=33",
+                                 "precision.target_error=0",
+                                 "precision.bit_budget=33",
+                                 "precision.bit_budget=-1",
+                                 "precision.byte_budget=-1",
+                                 "precision.uplink_noise=0",
+                                 "precision.guard_loss=-1",
+                                 "precision.guard_saturation=0",
+                                 "precision.guard_saturation=1.5",
+                                 "precision.backward_tolerance=0",
                                  "precision.levels=[8, 4, 32]",
                                  "precision.levels=[4, 8]",
                                  "precision.levels=[1, 32]",
@@ -316,6 +391,40 @@ weights.bits = 2
         CHECK(refused({"data.format=csv", "data.task=regression"}, "\"mse\""));
         CHECK(refused({"data.format=csv", "data.task=regression", "train.loss=mse", "federation.partition=dirichlet"},
                       "dirichlet deals classes"));
+    }
+
+    TEST_CASE("precision options that contradict each other are refused, each with its value and origin") {
+        CHECK(error_of("[precision]\npolicy = \"uniform\"\nbackward_bits = 6") ==
+              "job.toml: precision.backward_bits = 6 (job.toml:3:17), precision.levels = [4, 8, 16, 32] (default): the "
+              "backward bits of the uniform policy are none of the levels");
+        CHECK(error_of("", {"precision.backward_bits=4"}) ==
+              "job.toml: precision.backward_bits = 4 (--set precision.backward_bits=4), precision.policy = \"numgeom\" "
+              "(default): only the uniform policy is told its backward bits, the others decide them");
+        CHECK(error_of("", {"precision.policy=amp", "precision.levels=[4, 8, 32]"}) ==
+              "job.toml: precision.policy = \"amp\" (--set precision.policy=amp), precision.levels = [4, 8, 32] (--set "
+              "precision.levels=[4, 8, 32]): mixed precision takes 16 bits forward, which are none of the levels");
+        CHECK(
+            error_of("", {"precision.bit_budget=3.5"}) ==
+            "job.toml: precision.bit_budget = 3.5 (--set precision.bit_budget=3.5), precision.levels = [4, 8, 16, 32] "
+            "(default): the budget is below the lowest level");
+        CHECK(error_of("", {"precision.guard_loss=0.5"}).find("a round as good as the best one would be rolled back") !=
+              std::string::npos);
+        for (const char* policy : {"loss", "plateau", "range"})
+            CHECK(error_of("", {std::string("precision.policy=") + policy, "codec.uplink.bits=6"})
+                      .find("this policy decides the bits of the uplink, which must be \"auto\"") != std::string::npos);
+        CHECK_NOTHROW(with({"precision.policy=uniform", "precision.bits=8", "precision.backward_bits=4"}));
+        CHECK_NOTHROW(with({"precision.bit_budget=4"}));
+        CHECK_NOTHROW(with({"precision.guard_loss=0"}));
+        CHECK_NOTHROW(with({"codec.uplink.bits=6"}));
+        CHECK_NOTHROW(with({"precision.levels=[2, 3, 4, 6, 8, 16, 32]", "precision.bit_budget=2.5"}));
+        for (const dither::Choice& policy : dither::policy_choices())
+            CHECK_NOTHROW(with({"precision.policy=" + std::string(policy.name)}));
+    }
+
+    TEST_CASE("mixed precision rounds to floats, so that it has no range to learn") {
+        CHECK(error_of("", {"precision.policy=amp", "quantize.weights.observer=lsq"})
+                  .find("a range is learned where values are rounded to integers") != std::string::npos);
+        CHECK_NOTHROW(with({"precision.policy=amp", "quantize.weights.observer=lsq", "quantize.format16=int16"}));
     }
 
     TEST_CASE("training aids that do not go together are refused") {

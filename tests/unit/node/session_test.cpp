@@ -89,6 +89,45 @@ TEST_SUITE("node/session") {
         CHECK(update.payload.size() == plan.payload.size());
     }
 
+    TEST_CASE("a session says what its node executes, and returns it with the speed of its training") {
+        const Dataset data = two_blobs(60);
+        const Device device{.widths = {4, 8, 32}, .memory = 1 << 20, .speed = 0};
+        LoopbackHub hub;
+        auto channel = hub.connect();
+        auto session = std::async(std::launch::async, [&] {
+            return run_session(*channel, {.node = "edge", .client = 0, .data = &data, .device = device});
+        });
+        Job job = Stage::made_job();
+        job.federation.clients = 1;
+        job.train.epochs = 200;  // long enough for a clock to tell
+        bool done = false;
+        while (!done) {
+            const auto event = hub.next_event(Clock::now() + 100ms);
+            const auto* received = event ? std::get_if<Received>(&*event) : nullptr;
+            if (received == nullptr)
+                continue;
+            if (const auto* hello = std::get_if<Hello>(&received->message)) {
+                CHECK(*hello == Hello{.node = "edge", .client = 0, .device = device});
+                const std::vector<float> model(10, 0.25F);
+                RoundPlan plan{.round = 1, .client = 0, .plan = PrecisionPlan::uniform(1, 32)};
+                plan.uplink_steps = plan.downlink_steps = {1.0F};
+                plan.broadcast = sha256(model);
+                const auto bytes = std::as_bytes(std::span(model));
+                plan.payload.assign(bytes.begin(), bytes.end());
+                hub.send(received->peer, Welcome{to_toml(job)});
+                hub.send(received->peer, plan);
+            } else {
+                CHECK(std::holds_alternative<Update>(received->message));
+                hub.send(received->peer, Stop{"done"});
+                done = true;
+            }
+        }
+        const Device after = session.get();
+        CHECK(after.widths == device.widths);
+        CHECK(after.memory == device.memory);
+        CHECK(after.speed > 0);
+    }
+
     TEST_CASE("a model that does not decode to its promised hash fails the task, and the session goes on") {
         Stage stage;
         stage.next<Hello>();

@@ -47,6 +47,12 @@ std::vector<std::uint32_t> first(std::size_t count) {
     return indices;
 }
 
+/// What does not depend on the clock.
+TrainingReport without_times(TrainingReport report) {
+    report.seconds = report.probe_seconds = 0;
+    return report;
+}
+
 }  // namespace
 
 TEST_SUITE("node/trainer") {
@@ -132,6 +138,57 @@ TEST_SUITE("node/trainer") {
         CHECK(plain.update == probed.update);
     }
 
+    TEST_CASE("a probe measures what it is asked for and nothing else, on layers with products") {
+        Job job = small_job();
+        job.model.name = "layers";
+        job.model.layers = {{.kind = "linear", .outputs = 8}, {.kind = "batch_norm"}, {.kind = "linear"}};
+        Bench bench(job);
+        bench.plan = PrecisionPlan::uniform(3, 8);
+        const TrainingReport plain = bench.train(4, first(100));
+        const std::vector<float> update = bench.update;
+        CHECK(plain.probe_seconds == 0);
+        CHECK(plain.seconds > 0);
+        for (const Probe probe :
+             {Probe::curvature, Probe::curvature_norm, Probe::sensitivity, Probe::curvature | Probe::sensitivity}) {
+            CAPTURE(static_cast<int>(probe));
+            const TrainingReport report = bench.train(4, first(100), probe);
+            CHECK(bench.update == update);
+            CHECK(report.probe_seconds > 0);
+            const bool norm = asks(probe, Probe::curvature_norm);
+            for (std::size_t i = 0; i < 3; ++i) {
+                CAPTURE(i);
+                const LayerStatistics& layer = report.layers[i];
+                CHECK((layer.curvature >= 0) == (norm || asks(probe, Probe::curvature)));
+                CHECK((layer.curvature_trace >= 0) == (norm || asks(probe, Probe::curvature)));
+                CHECK((layer.curvature_norm >= 0) == norm);
+                CHECK((layer.forward_sensitivity > 0) == (i != 1 && asks(probe, Probe::sensitivity)));
+                CHECK((layer.backward_sensitivity > 0) == (i != 1 && asks(probe, Probe::sensitivity)));
+            }
+            const TrainingReport again = bench.train(4, first(100), probe);
+            CHECK(without_times(again) == without_times(report));
+        }
+    }
+
+    TEST_CASE("every report says how far the optimizer magnifies an error of the gradient") {
+        Job job = small_job();
+        for (const LayerStatistics& layer : Bench(job).train(0, first(100)).layers)
+            CHECK(layer.step_gain == 1);
+        job.train.optimizer = {.kind = "adam", .lr = 0.001};
+        for (const LayerStatistics& layer : Bench(job).train(0, first(100)).layers) {
+            CHECK(layer.step_gain > 0);
+            CHECK(layer.step_gain * layer.grad_norm > 1);  // 1 / RMS of the gradient's values
+        }
+    }
+
+    TEST_CASE("both methods of computing curvature report about the same") {
+        Job job = small_job();
+        const TrainingReport exact = Bench(job).train(4, first(100), Probe::curvature);
+        job.precision.curvature_method = "differences";
+        const TrainingReport differences = Bench(job).train(4, first(100), Probe::curvature);
+        for (std::size_t i = 0; i < exact.layers.size(); ++i)
+            CHECK(exact.layers[i].curvature == doctest::Approx(differences.layers[i].curvature).epsilon(0.01));
+    }
+
     TEST_CASE("a rate that the schedule has brought down to nothing trains nothing") {
         Job job = small_job();
         job.job.rounds = 4;
@@ -180,7 +237,7 @@ TEST_SUITE("node/trainer") {
                 job.train.loss_scale = {.kind = kind, .value = 4096};
                 Bench scaled(job);
                 scaled.plan = plain.plan;
-                CHECK(scaled.train(0, first(100)) == expected);
+                CHECK(without_times(scaled.train(0, first(100))) == without_times(expected));
                 CHECK(scaled.update == plain.update);
             }
         }

@@ -69,7 +69,11 @@ LayerStatistics measured_layer() {
             .theta_norm = 12.0F,
             .curvature = 3.5F,
             .curvature_norm = 40.0F,
+            .curvature_trace = 6.5F,
             .lipschitz = 1.75F,
+            .forward_sensitivity = 0.75F,
+            .backward_sensitivity = 0.875F,
+            .step_gain = 1,
             .backward_error = 0.0625F,
             .update_range = 0.001953125F,
             .update_rms = 0.000244140625F,
@@ -82,7 +86,7 @@ RoundPlan example_plan() {
     RoundPlan task{.round = 3, .client = 41, .uplink_steps = {0.001953125F, 0.25F}, .downlink_steps = {0.015625F, 1}};
     task.plan.layers = {{.forward = 8, .backward = 16, .optimizer = 32, .uplink = 4, .downlink = 8},
                         {.forward = 4, .backward = 8, .optimizer = 2, .uplink = 3, .downlink = 16}};
-    task.probe = Probe::curvature_norm;
+    task.probe = Probe::curvature_norm | Probe::sensitivity;
     task.broadcast = digest_from(1);
     task.payload = kPayload;
     return task;
@@ -91,8 +95,19 @@ RoundPlan example_plan() {
 Update example_update() {
     Update update{.round = 3, .client = 41, .base = digest_from(1), .payload = kPayload};
     const LayerStatistics second{.grad_norm = 1.5F, .theta_norm = 2, .update_range = 0, .update_rms = 0};
-    update.report = {.samples = 600, .steps = 19, .train_loss = 2.25F, .layers = {measured_layer(), second}};
+    update.report = {.samples = 600,
+                     .steps = 19,
+                     .train_loss = 2.25F,
+                     .seconds = 1.5F,
+                     .probe_seconds = 0.0078125F,
+                     .layers = {measured_layer(), second}};
     return update;
+}
+
+Hello example_hello() {
+    return {.node = "edge-07_a",
+            .client = 7,
+            .device = {.widths = {4, 8, 32}, .memory = std::uint64_t{3} << 32, .speed = 250.5F}};
 }
 
 struct Golden {
@@ -101,7 +116,7 @@ struct Golden {
 };
 
 std::vector<Golden> golden_frames() {
-    return {{"hello", Hello{.node = "edge-07_a", .client = 7}},
+    return {{"hello", example_hello()},
             {"welcome", Welcome{.job = "[job]\nname = \"golden\"\n"}},
             {"round_plan", example_plan()},
             {"update", example_update()},
@@ -172,7 +187,7 @@ RoundPlan random_plan() {
         task.uplink_steps.push_back(random_positive());
         task.downlink_steps.push_back(random_positive());
     }
-    task.probe = static_cast<Probe>(*rc::gen::inRange(0, 3));
+    task.probe = static_cast<Probe>(*rc::gen::inRange(0, kAllProbes + 1));
     task.broadcast = random_digest();
     task.payload = random_payload();
     return task;
@@ -180,8 +195,11 @@ RoundPlan random_plan() {
 
 Update random_update() {
     Update update{.round = word(), .client = word(), .base = random_digest(), .payload = random_payload()};
-    update.report = {
-        .samples = *rc::gen::arbitrary<std::uint64_t>(), .steps = word(), .train_loss = -random_positive()};
+    update.report = {.samples = *rc::gen::arbitrary<std::uint64_t>(),
+                     .steps = word(),
+                     .train_loss = -random_positive(),
+                     .seconds = random_positive(),
+                     .probe_seconds = random_positive()};
     update.report.layers.resize(*rc::gen::inRange<std::size_t>(0, 9));
     for (LayerStatistics& layer : update.report.layers)
         for_each_statistic(layer, [](std::string_view, float& value, Combine) {
@@ -191,11 +209,23 @@ Update random_update() {
     return update;
 }
 
+Hello random_hello() {
+    Hello hello{.node = random_text("abcxyz0189_-", 1, 64), .client = word()};
+    for (int width = 2; width <= 16; ++width)
+        if (*rc::gen::arbitrary<bool>())
+            hello.device.widths.push_back(width);
+    if (*rc::gen::arbitrary<bool>())
+        hello.device.widths.push_back(kFullBits);
+    hello.device.memory = *rc::gen::arbitrary<std::uint64_t>();
+    hello.device.speed = random_positive();
+    return hello;
+}
+
 Message random_message(std::size_t type) {
     const bool flag = *rc::gen::arbitrary<bool>();
     switch (type) {
         case 0:
-            return Hello{random_text("abcxyz0189_-", 1, 64), word()};
+            return random_hello();
         case 1:
             return Welcome{random_text("[job]\n\"= \t#", 0, 500)};
         case 2:
@@ -229,7 +259,7 @@ TEST_SUITE("transport/frame") {
             }));
     }
 
-    TEST_CASE("the golden frames of protocol version 2 decode, and encode to the same bytes") {
+    TEST_CASE("the golden frames of protocol version 3 decode, and encode to the same bytes") {
         REQUIRE(golden_frames().size() == std::variant_size_v<Message>);
         for (const auto& [file, message] : golden_frames()) {
             CAPTURE(file);
@@ -239,10 +269,13 @@ TEST_SUITE("transport/frame") {
         }
     }
 
-    TEST_CASE("a frame of protocol version 1 is refused with both numbers") {
-        for (const auto& [file, message] : golden_frames())
-            CHECK_THROWS_WITH_AS(decode_frame(read_hex(file, 1), kLimits),
-                                 doctest::Contains("protocol version 2 is spoken here, not 1"), FormatError);
+    TEST_CASE("a frame of an earlier protocol version is refused with both numbers") {
+        for (const int version : {1, 2})
+            for (const auto& [file, message] : golden_frames())
+                CHECK_THROWS_WITH_AS(
+                    decode_frame(read_hex(file, version), kLimits),
+                    doctest::Contains(fmt::format("protocol version 3 is spoken here, not {}", version).c_str()),
+                    FormatError);
     }
 
     TEST_CASE("every truncation of a frame is refused, and every byte too many") {
@@ -319,8 +352,8 @@ TEST_SUITE("transport/frame") {
         CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
         CHECK_THROWS_WITH_AS(decode_frame(framed(9, {}), kLimits), "message type 9 is unknown", FormatError);
         Bytes frame = encode_frame(Stop{});
-        frame[4] = std::byte{3};
-        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 2 is spoken here, not 3", FormatError);
+        frame[4] = std::byte{4};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 3 is spoken here, not 4", FormatError);
         frame[0] = std::byte{'H'};
         CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
     }
@@ -370,17 +403,34 @@ TEST_SUITE("transport/frame") {
         const Message hello = Hello{.node = "a"};
         refused(hello, 4, 'A', "Hello: node does not match [a-z0-9_-]{1,64}");
         refused(hello, 4, '/', "Hello: node does not match [a-z0-9_-]{1,64}");
+        const Message device = example_hello();  // its widths begin at 18
+        refused(device, 17, std::uint8_t{17}, "Hello: widths are too many");
+        refused(device, 17, std::uint8_t{255}, "Hello: widths are too many");
+        for (const std::uint8_t width : std::initializer_list<std::uint8_t>{0, 1, 17, 31, 33, 255})
+            refused(device, 18, width, "Hello: widths has bits outside 2..16 and 32");
+        for (const std::uint8_t width : std::initializer_list<std::uint8_t>{8, 16, 32})  // before an 8
+            refused(device, 18, width, "Hello: widths do not ascend");
+        for (const float speed : {nan, inf, -1.0F})
+            refused(device, 29, speed, "Hello: speed is not a finite number of at least 0");
         const Message plan = example_plan();
         for (const std::uint8_t bits : std::initializer_list<std::uint8_t>{0, 1, 17, 31, 33, 255})
             refused(plan, 12, bits, "RoundPlan: plan has bits outside 2..16 and 32");
         for (const float step : {0.0F, -1.0F, nan, inf, std::nextafter(kLargestGridStep, inf)})
             refused(plan, 26, step, "RoundPlan: uplink_steps is outside (0, 2^96]");
-        refused(plan, 46, std::uint8_t{3}, "RoundPlan: probe is unknown");
+        for (const std::uint8_t probe : std::initializer_list<std::uint8_t>{kAllProbes + 1, 255})
+            refused(plan, 46, probe, "RoundPlan: probe is unknown");
         const Message update = example_update();
         refused(update, 52, nan, "Update: train_loss is not finite");
-        refused(update, 60, -0.5F, "Update: grad_norm is negative");
-        refused(update, 60, inf, "Update: grad_norm is not finite");
-        refused(update, 100, nan, "Update: forward_error is not finite");
+        for (const float seconds : {nan, inf, -1.0F}) {
+            refused(update, 56, seconds, "Update: seconds is not a finite number of at least 0");
+            refused(update, 60, seconds, "Update: probe_seconds is not a finite number of at least 0");
+        }
+        refused(update, 68, -0.5F, "Update: grad_norm is negative");
+        refused(update, 68, inf, "Update: grad_norm is not finite");
+        refused(update, 88, nan, "Update: curvature_trace is not finite");
+        refused(update, 96, -0.25F, "Update: forward_sensitivity is negative");
+        refused(update, 104, inf, "Update: step_gain is not finite");
+        refused(update, 124, nan, "Update: forward_error is not finite");
         const Message failed = Failed{.reason = "x"};
         refused(failed, 8, std::uint8_t{2}, "Failed: diverged is neither 0 nor 1");
         refused(failed, 13, '\x1b', "Failed: reason is not printable ASCII");
@@ -389,6 +439,11 @@ TEST_SUITE("transport/frame") {
     TEST_CASE("a message that every peer would refuse cannot be sent") {
         CHECK_THROWS_AS(encode_frame(Hello{.node = ""}), PreconditionError);
         CHECK_THROWS_AS(encode_frame(Hello{.node = std::string(65, 'a')}), PreconditionError);
+        CHECK_THROWS_AS(encode_frame(Hello{.node = "a", .device = {.widths = {8, 8}}}), PreconditionError);
+        CHECK_THROWS_AS(encode_frame(Hello{.node = "a", .device = {.widths = {1}}}), PreconditionError);
+        CHECK_THROWS_AS(encode_frame(Hello{.node = "a", .device = {.widths = std::vector<int>(17, 8)}}),
+                        PreconditionError);
+        CHECK_THROWS_AS(encode_frame(Hello{.node = "a", .device = {.speed = -1}}), PreconditionError);
         CHECK_THROWS_AS(encode_frame(Welcome{.job = std::string((1 << 20) + 1, ' ')}), PreconditionError);
         CHECK_NOTHROW(encode_frame(Welcome{.job = std::string(1 << 20, ' ')}));
         Update update;

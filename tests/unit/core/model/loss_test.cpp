@@ -120,6 +120,34 @@ TEST_SUITE("core/model/loss") {
         CHECK_THROWS_AS(make_loss("cross_entropy", -0.1), PreconditionError);
     }
 
+    TEST_CASE("products with the losses' Hessians agree with central differences of their gradients") {
+        Targets targets = labels({4, 0, 2});
+        targets.values = random_tensor({3, 5}, 2);
+        const std::pair<const char*, double> cases[] = {{"cross_entropy", 0}, {"cross_entropy", 0.3}, {"mse", 0}};
+        for (const auto& [name, smoothing] : cases) {
+            CAPTURE(name);
+            CAPTURE(smoothing);
+            const auto loss = make_loss(name, smoothing);
+            const Tensor output = random_tensor({3, 5}, 1);
+            const Tensor direction = random_tensor({3, 5}, 3);
+            Tensor product;
+            loss->curvature_product(output, targets, direction, product);
+            Tensor gradients[2];
+            for (const int side : {0, 1}) {
+                Tensor moved = output;
+                for (std::size_t i = 0; i < moved.values().size(); ++i)
+                    moved.values()[i] += (side == 0 ? 0.01F : -0.01F) * direction.values()[i];
+                loss->evaluate(moved, targets, &gradients[side]);
+            }
+            for (std::size_t i = 0; i < product.values().size(); ++i) {
+                const float difference = (gradients[0].values()[i] - gradients[1].values()[i]) / 0.02F;
+                CHECK(product.values()[i] == doctest::Approx(difference).epsilon(1e-3).scale(0.1));
+            }
+        }
+        CHECK_THROWS_AS(make_loss("mse")->curvature_product(Tensor({1, 3}), targets, Tensor({1, 2}), targets.values),
+                        PreconditionError);
+    }
+
     TEST_CASE("an unknown loss is refused, as are targets that do not fit the output") {
         CHECK_THROWS_AS(make_loss("hinge"), InputError);
         CHECK_THROWS_AS(make_loss("cross_entropy")->evaluate(Tensor({2, 3}), labels({0}), nullptr), PreconditionError);

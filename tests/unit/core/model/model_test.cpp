@@ -66,6 +66,21 @@ struct Session {
 };
 
 TEST_SUITE("core/model/model") {
+    TEST_CASE("the schema says how many values of a sample each layer keeps for its backward pass") {
+        const auto inputs_of = [](const Model& model) {
+            std::vector<std::pair<std::string, double>> inputs;
+            for (const LayerSpec& layer : model.schema().layers())
+                inputs.emplace_back(layer.name, layer.inputs);
+            return inputs;
+        };
+        const auto mlp = inputs_of(*model_of("mlp", {1, 20}, 2, {30}));
+        CHECK(mlp == std::vector<std::pair<std::string, double>>{{"fc1", 20}, {"fc2", 30}});
+        const auto cnn4 = inputs_of(*model_of("cnn4", {1, 28, 28, 1}, 2));
+        CHECK(cnn4.front() == std::pair<std::string, double>{"conv1", 28 * 28});
+        for (const auto& [name, inputs] : inputs_of(*model_of("resnet8", {1, 32, 32, 3}, 2)))
+            CHECK(inputs > 0);
+    }
+
     TEST_CASE("cnn2 has two convolutions and two linear layers, adjacent in one flat vector") {
         const auto model = model_of("cnn2", {1, 28, 28, 1}, 2);
         const auto layers = model->schema().layers();

@@ -151,6 +151,54 @@ TEST_SUITE("core/optim/optimizer") {
         }
     }
 
+    TEST_CASE("SGD passes errors of the gradient on as they are, Adam in units of the gradient's own size") {
+        const Schema schema = schema_of({{.count = 4}, {.count = 4}, {.count = 2}});
+        const std::vector<float> gradient{0.1F, -0.1F, 0.1F, 0, 10, 10, -10, 10, 0, 0};
+        for (const char* kind : {"sgd", "adam", "adamw"}) {
+            CAPTURE(kind);
+            const auto optimizer = make_optimizer({.kind = kind, .lr = 0.5}, schema);
+            std::vector<float> w(10, 1.0F);
+            for (std::uint32_t step = 0; step < 3; ++step)
+                optimizer->step(w, gradient, nullptr, at_step(step));
+            const bool sgd = std::string_view(kind) == "sgd";
+            CHECK(optimizer->step_gain(0) ==
+                  doctest::Approx(sgd ? 1 : 1 / 0.1));  // whatever the coordinate without gradient
+            CHECK(optimizer->step_gain(1) == doctest::Approx(sgd ? 1 : 1 / 10.0));
+            CHECK(optimizer->step_gain(2) == (sgd ? 1 : kNotMeasured));
+            optimizer->reset();
+            CHECK(optimizer->step_gain(0) == (sgd ? 1 : kNotMeasured));
+        }
+    }
+
+    TEST_CASE("the gain says how far an error of Adam's gradient moves its step") {
+        const Schema schema = schema_of({{.count = 1000}});
+        std::vector<float> gradient(1000);
+        Stream stream({.seed = 8});
+        stream.fill_normal(gradient);
+        std::vector<float> moved = gradient;
+        double error = 0;
+        for (std::size_t i = 0; i < moved.size(); ++i) {
+            const float change = (i % 2 == 0 ? 1e-3F : -1e-3F) * gradient[i];  // where the gradient is
+            moved[i] += change;
+            error += static_cast<double>(change) * static_cast<double>(change);
+        }
+        std::vector<float> w[2] = {std::vector<float>(1000), std::vector<float>(1000)};
+        float gain = 0;
+        for (const int other : {0, 1}) {
+            // Without memory of its own, the smoothed gradient is the last one; the second moment hardly sees it.
+            const auto optimizer = make_optimizer({.kind = "adam", .lr = 1, .beta1 = 0}, schema);
+            for (std::uint32_t step = 0; step < 1000; ++step)
+                optimizer->step(w[other], gradient, nullptr, at_step(step));
+            std::ranges::fill(w[other], 0.0F);
+            optimizer->step(w[other], other == 1 ? moved : gradient, nullptr, at_step(1000));
+            gain = optimizer->step_gain(0);
+        }
+        double change = 0;
+        for (std::size_t i = 0; i < moved.size(); ++i)
+            change += std::pow(static_cast<double>(w[1][i]) - static_cast<double>(w[0][i]), 2);
+        CHECK(std::sqrt(change) == doctest::Approx(gain * std::sqrt(error)).epsilon(0.01));
+    }
+
     TEST_CASE("a plan of 32 bits is the same as none") {
         const PrecisionPlan plan = PrecisionPlan::uniform(1, 32);
         for (const char* kind : {"sgd", "adam"})

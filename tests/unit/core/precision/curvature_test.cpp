@@ -2,8 +2,10 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/layers/activation.hpp"
 #include "core/layers/norm.hpp"
 #include "core/layers/weighted.hpp"
+#include "core/precision/probe.hpp"
 
 #include <doctest/doctest.h>
 #include <Eigen/Dense>
@@ -11,6 +13,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <tuple>
 #include <vector>
 
 using namespace dither;
@@ -22,12 +25,28 @@ constexpr int kInputs = 5;
 constexpr int kOutputs = 3;
 const StreamKey kKey{.seed = 11, .client = 4, .round = 9};
 
-std::unique_ptr<Model> model_of(const char* name) {
+std::unique_ptr<Model> build(const ModelOptions& options, const Shape& sample) {
     static const auto backend = make_backend({});
-    auto model = make_model({.name = name, .hidden = {6}}, {},
-                            {.sample = {1, kInputs}, .outputs = kOutputs, .max_batch = kSamples}, *backend);
+    auto model = make_model(options, {}, {.sample = sample, .outputs = kOutputs, .max_batch = kSamples}, *backend);
     model->initialize(2);
     return model;
+}
+
+std::unique_ptr<Model> model_of(const char* name) {
+    return build({.name = name, .hidden = {6}}, {1, kInputs});
+}
+
+/// Two convolutions with all that may follow one: 4x4 images.
+std::unique_ptr<Model> convolutions() {
+    return build({.name = "layers",
+                  .layers = {{.kind = "conv2d", .channels = 3, .kernel = 3, .stride = 1, .padding = 1, .groups = 1},
+                             {.kind = "relu"},
+                             {.kind = "dropout", .rate = 0.3},
+                             {.kind = "conv2d", .channels = 2, .kernel = 3, .stride = 1, .padding = 1, .groups = 1},
+                             {.kind = "max_pool", .kernel = 2, .stride = 2},
+                             {.kind = "relu6"},
+                             {.kind = "linear"}}},
+                 {1, 4, 4, 2});
 }
 
 struct Passes {
@@ -47,6 +66,7 @@ public:
         ++(pass.branches == Branches::record ? passes_.recorded : passes_.held);
         return x;
     }
+    Affinity affinity() const override { return {.input = true}; }
     Tensor backward(Tensor dy, const Pass&, bool) override {
         ++passes_.backward;
         return dy;
@@ -86,6 +106,92 @@ Eigen::MatrixXd exact_hessian(const Batch& batch) {
     return hessian;
 }
 
+Batch labelled(const Shape& item) {
+    Batch batch;
+    batch.inputs.resize(item.with_batch(kSamples));
+    Stream({.seed = 22}).fill_normal(batch.inputs.values());
+    for (int i = 0; i < kSamples; ++i)
+        batch.targets.labels.push_back(i % kOutputs);
+    return batch;
+}
+
+/// The mlp's loss in doubles, from its parameters alone, its hidden units held as they are at `origin`.
+class Reference {
+public:
+    static constexpr int kHidden = 6;
+
+    Reference(std::span<const float> origin, const Batch& batch, double label_smoothing)
+        : origin_(origin.begin(), origin.end()), batch_(batch), smoothing_(label_smoothing) {}
+
+    /// The Hessian's block of the parameters first .. first + count - 1, by central differences of the loss.
+    Eigen::MatrixXd hessian(std::size_t first, std::size_t count) const {
+        const auto size = static_cast<Eigen::Index>(count);
+        Eigen::MatrixXd block(size, size);
+        for (std::size_t i = 0; i < count; ++i)
+            for (std::size_t j = 0; j <= i; ++j) {
+                const double value = (shifted(first + i, first + j, 1, 1) - shifted(first + i, first + j, 1, -1) -
+                                      shifted(first + i, first + j, -1, 1) + shifted(first + i, first + j, -1, -1)) /
+                                     (4 * kStep * kStep);
+                block(static_cast<Eigen::Index>(i), static_cast<Eigen::Index>(j)) = value;
+                block(static_cast<Eigen::Index>(j), static_cast<Eigen::Index>(i)) = value;
+            }
+        return block;
+    }
+
+private:
+    static constexpr double kStep = 1e-3;
+
+    double shifted(std::size_t i, std::size_t j, double a, double b) const {
+        std::vector<double> theta = origin_;
+        theta[i] += a * kStep;
+        theta[j] += b * kStep;
+        double sum = 0;
+        for (int n = 0; n < kSamples; ++n)
+            sum += loss_of(theta, n);
+        return sum / kSamples;
+    }
+
+    /// x W + b, W [inputs, outputs] row after row and b behind it.
+    static std::vector<double> linear(const double* theta, std::span<const double> x, std::size_t outputs) {
+        std::vector<double> y(theta + x.size() * outputs, theta + (x.size() + 1) * outputs);
+        for (std::size_t k = 0; k < x.size(); ++k)
+            for (std::size_t o = 0; o < outputs; ++o)
+                y[o] += x[k] * theta[k * outputs + o];
+        return y;
+    }
+
+    double loss_of(const std::vector<double>& theta, int sample) const {
+        const float* values = batch_.inputs.data() + sample * kInputs;
+        const std::vector<double> x(values, values + kInputs);
+        std::vector<double> hidden = linear(theta.data(), x, kHidden);
+        const std::vector<double> sign = linear(origin_.data(), x, kHidden);
+        for (std::size_t k = 0; k < kHidden; ++k)
+            hidden[k] = sign[k] > 0 ? hidden[k] : 0;
+        return loss_at(linear(theta.data() + (kInputs + 1) * kHidden, hidden, kOutputs), sample);
+    }
+
+    double loss_at(std::span<const double> z, int sample) const {
+        const auto at = static_cast<std::size_t>(sample);
+        double sum = 0;
+        if (batch_.targets.labels.empty()) {
+            for (std::size_t k = 0; k < kOutputs; ++k)
+                sum += std::pow(z[k] - static_cast<double>(batch_.targets.values.values()[at * kOutputs + k]), 2);
+            return sum / kOutputs;
+        }
+        double expected = 0;
+        for (std::size_t k = 0; k < kOutputs; ++k) {
+            const bool right = static_cast<std::size_t>(batch_.targets.labels[at]) == k;
+            expected += ((right ? 1 - smoothing_ : 0) + smoothing_ / kOutputs) * z[k];
+            sum += std::exp(z[k]);
+        }
+        return std::log(sum) - expected;
+    }
+
+    std::vector<double> origin_;
+    const Batch& batch_;
+    double smoothing_;
+};
+
 Eigen::VectorXd to_eigen(const std::vector<float>& values) {
     return Eigen::Map<const Eigen::VectorXf>(values.data(), static_cast<Eigen::Index>(values.size())).cast<double>();
 }
@@ -123,6 +229,156 @@ TEST_SUITE("core/precision/curvature") {
             probe.hessian_product(*model, *loss, batch, 0, v, product);
             const Eigen::VectorXd expected = hessian * to_eigen(v);
             CHECK((to_eigen(product) - expected).norm() < 2e-3 * expected.norm());
+        }
+    }
+
+    TEST_CASE("Hessian products of an mlp are those of its explicit Hessian, by either method and with either loss") {
+        const auto model = model_of("mlp");
+        const Batch regression = random_batch();
+        const Batch classes = labelled({1, kInputs});
+        const std::tuple<std::unique_ptr<Loss>, const Batch*, double> cases[] = {
+            {make_loss("mse"), &regression, 0.0},
+            {make_loss("cross_entropy"), &classes, 0.0},
+            {make_loss("cross_entropy", 0.2), &classes, 0.2},
+        };
+        for (const auto& [loss, batch, smoothing] : cases)
+            for (std::size_t layer = 0; layer < 2; ++layer) {
+                CAPTURE(smoothing);
+                CAPTURE(layer);
+                REQUIRE(model->affine_in(layer));
+                const LayerSpec& spec = model->schema().layers()[layer];
+                const Eigen::MatrixXd hessian =
+                    Reference(model->parameters(), *batch, smoothing).hessian(spec.offset, spec.count);
+                std::vector<float> v(spec.count);
+                std::vector<float> product(spec.count);
+                Stream({.seed = 5}).fill_normal(v);
+                const Eigen::VectorXd expected = hessian * to_eigen(v);
+                CurvatureProbe(CurvatureMethod::exact).hessian_product(*model, *loss, *batch, layer, v, product);
+                CHECK((to_eigen(product) - expected).norm() < 2e-6 * expected.norm());
+                CurvatureProbe(CurvatureMethod::differences).hessian_product(*model, *loss, *batch, layer, v, product);
+                CHECK((to_eigen(product) - expected).norm() < 5e-3 * expected.norm());
+            }
+    }
+
+    TEST_CASE("both methods agree behind convolutions, pools and dropout, and on symmetric blocks") {
+        const auto model = convolutions();
+        const auto loss = make_loss("cross_entropy", 0.1);
+        const Batch batch = labelled({1, 4, 4, 2});
+        for (std::size_t layer = 0; layer < model->schema().layer_count(); ++layer) {
+            CAPTURE(layer);
+            REQUIRE(model->affine_in(layer));
+            const std::size_t count = model->schema().layers()[layer].count;
+            std::vector<float> u(count);
+            std::vector<float> v(count);
+            std::vector<float> exact_u(count);
+            std::vector<float> exact_v(count);
+            std::vector<float> differences(count);
+            Stream stream({.seed = 6});
+            stream.fill_normal(u);
+            stream.fill_normal(v);
+            CurvatureProbe probe;
+            probe.hessian_product(*model, *loss, batch, layer, u, exact_u);
+            probe.hessian_product(*model, *loss, batch, layer, v, exact_v);
+            CurvatureProbe(CurvatureMethod::differences).hessian_product(*model, *loss, batch, layer, v, differences);
+            CHECK(to_eigen(exact_v).norm() > 0);
+            CHECK((to_eigen(exact_v) - to_eigen(differences)).norm() < 5e-3 * to_eigen(exact_v).norm());
+            const double scale = to_eigen(exact_u).norm() * to_eigen(v).norm();
+            CHECK(std::abs(to_eigen(exact_u).dot(to_eigen(v)) - to_eigen(exact_v).dot(to_eigen(u))) < 1e-5 * scale);
+        }
+    }
+
+    TEST_CASE("where something behind a layer is not affine, its products are differences") {
+        const std::vector<LayerOptions> hidden = {
+            {.kind = "linear", .outputs = 4}, {.kind = "tanh"}, {.kind = "linear"}};
+        const auto squashed = build({.name = "layers", .layers = hidden}, {1, kInputs});
+        CHECK_FALSE(squashed->affine_in(0));
+        CHECK(squashed->affine_in(1));
+        for (const NormStatistics statistics :
+             {NormStatistics::shared, NormStatistics::local, NormStatistics::frozen}) {
+            const auto model =
+                build({.name = "layers",
+                       .norm_statistics = statistics,
+                       .layers = {{.kind = "linear", .outputs = 4}, {.kind = "batch_norm"}, {.kind = "linear"}}},
+                      {1, kInputs});
+            CHECK(model->affine_in(0) == (statistics == NormStatistics::frozen));
+            CHECK(model->affine_in(1));
+            CHECK(model->affine_in(2));
+        }
+        const Batch batch = labelled({1, kInputs});
+        std::vector<float> v(squashed->schema().layers()[0].count);
+        std::vector<float> either(v.size());
+        std::vector<float> differences(v.size());
+        Stream({.seed = 7}).fill_normal(v);
+        CurvatureProbe().hessian_product(*squashed, *make_loss("cross_entropy"), batch, 0, v, either);
+        CurvatureProbe(CurvatureMethod::differences)
+            .hessian_product(*squashed, *make_loss("cross_entropy"), batch, 0, v, differences);
+        CHECK(either == differences);
+    }
+
+    TEST_CASE("what follows a layer is found through residual blocks, and frozen batch norm is affine") {
+        const LayerOptions conv{.kind = "conv2d", .channels = 2, .kernel = 3, .stride = 1, .padding = 1, .groups = 1};
+        const LayerOptions norm{.kind = "batch_norm"};
+        const LayerOptions block{.kind = "residual", .body = {conv, norm}, .shortcut = {conv}};
+        for (const NormStatistics statistics : {NormStatistics::shared, NormStatistics::frozen}) {
+            const bool frozen = statistics == NormStatistics::frozen;
+            CAPTURE(frozen);
+            const auto model = build({.name = "layers",
+                                      .norm_statistics = statistics,
+                                      .layers = {conv, {.kind = "relu"}, block, {.kind = "relu"}, {.kind = "linear"}}},
+                                     {1, 4, 4, 2});
+            REQUIRE(model->schema().layer_count() == 5);
+            CHECK(model->affine_in(0) == frozen);
+            CHECK(model->affine_in(1) == frozen);  // the body's convolution, before its norm
+            CHECK(model->affine_in(2));            // the norm itself
+            CHECK(model->affine_in(3));            // the shortcut's convolution
+            CHECK(model->affine_in(4));
+            const auto loss = make_loss("cross_entropy");
+            const Batch batch = labelled({1, 4, 4, 2});
+            for (std::size_t layer = 0; layer < 5; ++layer) {
+                CAPTURE(layer);
+                std::vector<float> v(model->schema().layers()[layer].trained_count());
+                std::vector<float> either(v.size());
+                std::vector<float> differences(v.size());
+                Stream({.seed = 8}).fill_normal(v);
+                CurvatureProbe().hessian_product(*model, *loss, batch, layer, v, either);
+                CurvatureProbe(CurvatureMethod::differences)
+                    .hessian_product(*model, *loss, batch, layer, v, differences);
+                CHECK((to_eigen(either) - to_eigen(differences)).norm() < 5e-3 * to_eigen(either).norm());
+            }
+        }
+    }
+
+    TEST_CASE("the norm of a block is its largest eigenvalue, and traces are right in the mean over many keys") {
+        const auto model = model_of("mlp");
+        const auto loss = make_loss("cross_entropy", 0.1);
+        const Batch batch = labelled({1, kInputs});
+        constexpr int kDraws = 400;
+        double squares[2] = {};
+        double sums[2] = {};
+        CurvatureProbe probe;
+        for (std::uint32_t round = 0; round < kDraws; ++round) {
+            LayerStatistics statistics[2];
+            StreamKey key = kKey;
+            key.round = round;
+            probe.measure(*model, *loss, batch, Probe::curvature, key, statistics);
+            for (int layer = 0; layer < 2; ++layer) {
+                const auto trace = static_cast<double>(statistics[layer].curvature_trace);
+                CHECK(trace >= 0);
+                sums[layer] += trace;
+                squares[layer] += trace * trace;
+            }
+        }
+        LayerStatistics statistics[2];
+        probe.measure(*model, *loss, batch, Probe::curvature_norm | Probe::curvature, kKey, statistics);
+        for (int layer = 0; layer < 2; ++layer) {
+            const LayerSpec& spec = model->schema().layers()[static_cast<std::size_t>(layer)];
+            const Eigen::MatrixXd hessian = Reference(model->parameters(), batch, 0.1).hessian(spec.offset, spec.count);
+            const double largest = Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd>(hessian).eigenvalues().maxCoeff();
+            CHECK(statistics[layer].curvature_norm == doctest::Approx(largest).epsilon(0.05));
+            const double mean = sums[layer] / kDraws;
+            const double deviation = std::sqrt((squares[layer] / kDraws - mean * mean) / kDraws);
+            CHECK(std::abs(mean - hessian.trace()) < 4 * deviation);
+            CHECK(deviation < 0.05 * mean);
         }
     }
 
@@ -176,16 +432,18 @@ TEST_SUITE("core/precision/curvature") {
         const auto loss = make_loss("mse");
         const Batch batch = random_batch();
         const std::vector<float> before(model->parameters().begin(), model->parameters().end());
-        CurvatureProbe probe;
-        std::vector<LayerStatistics> statistics(2);
-        probe.measure(*model, *loss, batch, Probe::curvature_norm, kKey, statistics);
-        CHECK(std::ranges::equal(model->parameters(), before));
-        CHECK(statistics[1].curvature_norm > 0);
+        for (const CurvatureMethod method : {CurvatureMethod::exact, CurvatureMethod::differences}) {
+            CurvatureProbe probe(method);
+            std::vector<LayerStatistics> statistics(2);
+            probe.measure(*model, *loss, batch, Probe::curvature_norm, kKey, statistics);
+            CHECK(std::ranges::equal(model->parameters(), before));
+            CHECK(statistics[1].curvature_norm > 0);
 
-        Batch unlabelled = random_batch();
-        unlabelled.targets.values.resize({kSamples, kOutputs + 1});
-        CHECK_THROWS(probe.measure(*model, *loss, unlabelled, Probe::curvature, kKey, statistics));
-        CHECK(std::ranges::equal(model->parameters(), before));
+            Batch unlabelled = random_batch();
+            unlabelled.targets.values.resize({kSamples, kOutputs + 1});
+            CHECK_THROWS(probe.measure(*model, *loss, unlabelled, Probe::curvature, kKey, statistics));
+            CHECK(std::ranges::equal(model->parameters(), before));
+        }
     }
 
     TEST_CASE("the same key measures the same, and nothing is measured unless asked for") {
@@ -207,21 +465,38 @@ TEST_SUITE("core/precision/curvature") {
         CHECK(statistics[0].curvature != again[0].curvature);
     }
 
-    TEST_CASE("a measurement costs one recorded pass, and a pair of gradients for each product") {
-        Passes passes;
+    TEST_CASE(
+        "a measurement costs what probe_work says, with a pair of gradients or a backward pass for each product") {
         const auto backend = make_backend({});
-        std::vector<std::unique_ptr<Layer>> layers;
-        layers.push_back(make_linear(kInputs, kInputs, true, {}, *backend, kSamples));
-        layers.push_back(make_linear(kInputs, kOutputs, true, {}, *backend, kSamples));
-        layers.push_back(std::make_unique<Counter>(Shape{1, kOutputs}, passes));
-        Model model(std::move(layers), {.sample = {1, kInputs}, .outputs = kOutputs, .max_batch = kSamples});
-        model.initialize(2);
+        for (const CurvatureMethod method : {CurvatureMethod::exact, CurvatureMethod::differences})
+            for (const Probe probe : {Probe::curvature, Probe::curvature_norm}) {
+                Passes passes;
+                std::vector<std::unique_ptr<Layer>> layers;
+                layers.push_back(make_linear(kInputs, kInputs, true, {}, *backend, kSamples));
+                layers.push_back(make_tanh({1, kInputs}));  // so that the first layer's products are differences
+                layers.push_back(make_linear(kInputs, kOutputs, true, {}, *backend, kSamples));
+                layers.push_back(std::make_unique<Counter>(Shape{1, kOutputs}, passes));
+                Model model(std::move(layers), {.sample = {1, kInputs}, .outputs = kOutputs, .max_batch = kSamples});
+                model.initialize(2);
+                std::vector<LayerStatistics> statistics(2);
+                CurvatureProbe(method).measure(model, *make_loss("mse"), random_batch(), probe, kKey, statistics);
+                const ProbeWork work = probe_work(model, probe, method);
+                const int products = probe == Probe::curvature ? 1 : CurvatureProbe::kPowerIterations;
+                CHECK(passes.recorded == 1);
+                CHECK(passes.backward == (method == CurvatureMethod::exact ? 3 : 4) * products);
+                CHECK(passes.backward == work.gradients);
+                CHECK(passes.recorded + passes.held == work.forwards + work.gradients);
+                CHECK((method == CurvatureMethod::differences) == (work == probe_work(model.schema(), probe)));
+            }
+    }
+
+    TEST_CASE("what is not curvature is not measured") {
+        const auto model = model_of("mlp");
         std::vector<LayerStatistics> statistics(2);
-        CurvatureProbe().measure(model, *make_loss("mse"), random_batch(), Probe::curvature_norm, kKey, statistics);
-        const int gradients = 2 * 2 * CurvatureProbe::kPowerIterations;
-        CHECK(passes.recorded == 1);
-        CHECK(passes.held == gradients);
-        CHECK(passes.backward == gradients);
+        CurvatureProbe().measure(*model, *make_loss("mse"), random_batch(), Probe::sensitivity, kKey, statistics);
+        CHECK(statistics == std::vector<LayerStatistics>(2));
+        CHECK(probe_work(*model, Probe::none, CurvatureMethod::exact) == ProbeWork{});
+        CHECK(probe_work(*model, Probe::sensitivity, CurvatureMethod::exact) == ProbeWork{.gradients = 5});
     }
 
     TEST_CASE("a linear layer's norm is that of its matrix") {

@@ -41,6 +41,33 @@ TEST_SUITE("core/precision/ledger") {
         CHECK(mean_bits(two_layers(), plan) == doctest::Approx(16.0 / 3));
     }
 
+    TEST_CASE("BOPs charge a product for both of its operands") {
+        PrecisionPlan plan = PrecisionPlan::uniform(2, 32);
+        plan.layers[0] = {.forward = 8, .backward = 4};
+        const BitOps ops = count_bit_ops(two_layers(), plan, 10, 3);
+        CHECK(ops.bops == (8 * 8 * 100 + 4 * 4 * 2 * 100) * 10 + 32 * 32 * 3 * 300 * 10);
+        CHECK(ops.bops_fp32 == 32 * 32 * 3 * 400 * 10);
+        const BitOps eight = count_bit_ops(two_layers(), PrecisionPlan::uniform(2, 8), 10, 3);
+        CHECK(eight.bops / eight.bops_fp32 == 1.0 / 16);
+    }
+
+    TEST_CASE("the layers' work sums to the whole") {
+        PrecisionPlan plan = PrecisionPlan::uniform(2, 8);
+        plan.layers[1] = {.forward = 4, .backward = 16, .optimizer = 16};
+        CHECK(layer_bit_ops(two_layers(), plan, 1, 10, 3) ==
+              LayerBitOps{.forward = 4 * 2 * 300 * 10, .backward = 16 * 4 * 300 * 10, .optimizer = 16 * 2 * 4 * 3});
+        BitOps sum;
+        for (std::size_t layer = 0; layer < 2; ++layer) {
+            const LayerBitOps ops = layer_bit_ops(two_layers(), plan, layer, 10, 3);
+            sum.training += ops.forward + ops.backward;
+            sum.optimizer += ops.optimizer;
+        }
+        const BitOps whole = count_bit_ops(two_layers(), plan, 10, 3);
+        CHECK(sum.training == whole.training);
+        CHECK(sum.optimizer == whole.optimizer);
+        CHECK_THROWS_AS(layer_bit_ops(two_layers(), plan, 2, 1, 1), PreconditionError);
+    }
+
     TEST_CASE("work adds up over any split of samples and steps") {
         CHECK(rc::check(
             [](std::uint32_t samples_a, std::uint32_t samples_b, std::uint16_t steps_a, std::uint16_t steps_b) {
@@ -61,9 +88,9 @@ TEST_SUITE("core/precision/ledger") {
     }
 
     TEST_CASE("the cost of measurements adds up apart from training") {
-        BitOps sum{.training = 1, .probe = 2};
-        sum += BitOps{.probe = 3};
-        CHECK(sum == BitOps{.training = 1, .probe = 5});
+        BitOps sum{.training = 1, .probe = 2, .bops = 3};
+        sum += BitOps{.probe = 3, .bops = 4, .bops_fp32 = 5};
+        CHECK(sum == BitOps{.training = 1, .probe = 5, .bops = 7, .bops_fp32 = 5});
     }
 
     TEST_CASE("a plan for another number of layers is refused") {

@@ -265,12 +265,10 @@ TEST_SUITE("core/quantize/observer") {
                     Quantizer quantizer(options);
                     quantized(quantizer, x, scheme.layout(), bits);
                     REQUIRE(quantizer.scales().size() == exact.scales().size());
-                    const bool aligned =
-                        scheme.granularity == Granularity::per_sample && scheme.symmetry == Symmetry::symmetric;
                     for (std::size_t g = 0; g < quantizer.scales().size(); ++g) {
                         const float scale = quantizer.scales()[g].scale;
                         CHECK(is_power_of_two(scale));
-                        if (observer == Observer::mse || aligned)
+                        if (observer == Observer::mse)
                             continue;
                         CHECK(scale >= exact.scales()[g].scale);
                         CHECK(scale < 2 * exact.scales()[g].scale);
@@ -322,9 +320,7 @@ TEST_SUITE("core/quantize/observer") {
                 const std::vector<float> x = heavy(64 * 96);
                 const double extremes = squared_error(scheme.options(), x, scheme.layout(), bits);
                 const double least = squared_error(scheme.options(Observer::mse), x, scheme.layout(), bits);
-                // Scales of samples are aligned to powers of two after the choice.
-                if (scheme.granularity != Granularity::per_sample || scheme.symmetry == Symmetry::affine)
-                    CHECK(least <= extremes);
+                CHECK(least <= extremes);
                 if (scheme.granularity == Granularity::per_tensor && bits <= 4)
                     CHECK(least < 0.5 * extremes);
             }

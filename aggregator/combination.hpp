@@ -1,0 +1,43 @@
+// The federation's statistics, from what its clients say of themselves.
+#pragma once
+
+#include "core/model/schema.hpp"
+#include "core/precision/plan.hpp"
+#include "core/precision/policy.hpp"
+#include "core/precision/statistics.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace dither {
+
+/// One client's report, with the weight of its update.
+struct WeightedReport {
+    std::uint32_t client = 0;
+    std::uint64_t weight = 0;
+    TrainingReport report;
+    Probe probe = Probe::none;  ///< that it was asked for
+    PrecisionPlan plan;         ///< that it ran
+};
+
+/// precision.combine.
+enum class Combination : std::uint8_t { mean, clipped, median };
+/// Throws InputError on an unknown name.
+Combination combination_of(std::string_view name);
+
+/// Values beyond this factor of their weighted median are taken as that far from it.
+inline constexpr double kClipFactor = 4;
+
+/// Weighted means of what was measured (root mean squares for norms and errors; the maximum for update_range), summed
+/// in ascending order of clients, so that no order of arrival shows. Values below 0 or not finite count as not
+/// measured. `clipped` first brings each value within kClipFactor of the weighted median, so that a minority of the
+/// weight cannot move the result further than that; `median` is the weighted median itself, the lower one of two (Yin,
+/// Chen, Kannan, Bartlett, "Byzantine-robust distributed learning: towards optimal statistical rates", ICML 2018). The
+/// reports are sorted in place. `layers` entries.
+std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers, Combination combination);
+/// Likewise their training loss, of those that are >= 0 and finite, NaN where none is; at least one report.
+double combine_train_loss(const std::vector<WeightedReport>& reports, Combination combination);
+
+}  // namespace dither
