@@ -118,7 +118,6 @@ void serialize(Archive& archive, RunTotals& totals) {
 namespace {
 
 constexpr std::string_view kMagic = "DITHMDL1";
-constexpr std::uint32_t kVersion = 4;
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
@@ -178,15 +177,16 @@ void serialize_version_4(Archive& archive, Body& c) {
     auto& totals = c.totals;
     archive(totals.bit_ops.bops, totals.bit_ops.bops_fp32, totals.train_seconds, totals.probe_seconds,
             totals.plan_changes);
-    archive(c.model_round, c.good.round, c.good.model, c.good.strategy);
+    auto& good = c.good;
+    archive(c.model_round, good.round, good.model, good.strategy, good.links, good.averaged, good.averaged_rounds);
 }
 
 /// `Body` is Checkpoint, const when written. `version` is the file's. Version 1 says nothing of untrained tensors:
 /// there were none. Nor do versions 1 and 2 say of an averaged model, nor 1 to 3 of a model to go back to.
 template <typename Archive, typename Body>
 void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
-    require(version >= 1 && version <= kVersion, "version {} of a checkpoint's body, expected 1 .. {}", version,
-            kVersion);
+    require(version >= 1 && version <= kCheckpointVersion, "version {} of a checkpoint's body, expected 1 .. {}",
+            version, kCheckpointVersion);
     archive(c.job, c.job_identity, c.round, c.schema, c.model, c.plan, c.evaluated_plan, c.controller, c.strategy,
             c.totals, c.abandoned_in_a_row, c.log_line);
     if (version >= 2) {
@@ -240,8 +240,8 @@ StoredBody checked_body(std::string_view file) {
     if (file.size() < kHeaderBytes + kDigestBytes)
         throw FormatError(fmt::format("is truncated: {} bytes, not even a header and a digest", file.size()));
     const auto version = read_little_endian<std::uint32_t>(file.substr(kMagic.size()));
-    if (version < 1 || version > kVersion)
-        throw FormatError(fmt::format("has version {}, expected 1 .. {}", version, kVersion));
+    if (version < 1 || version > kCheckpointVersion)
+        throw FormatError(fmt::format("has version {}, expected 1 .. {}", version, kCheckpointVersion));
     const auto length = read_little_endian<std::uint64_t>(file.substr(kMagic.size() + 4));
     const std::size_t present = file.size() - kHeaderBytes - kDigestBytes;
     if (length != present)
@@ -257,6 +257,9 @@ Checkpoint parse_body(const StoredBody& body) {
     try {
         cereal::PortableBinaryInputArchive archive(in, cereal::PortableBinaryInputArchive::Options::LittleEndian());
         serialize_body(archive, checkpoint, body.version);
+        checkpoint.version = body.version;
+        if (body.version < 4)
+            checkpoint.model_round = checkpoint.round;
     } catch (const std::exception& e) {  // cereal's, a schema's or a shape's, or memory that a count asks for in vain
         throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
     }
@@ -275,20 +278,26 @@ void check(const PrecisionPlan& plan, const Schema& schema) {
                 throw FormatError(fmt::format("holds a plan of {} bits, expected 2 .. 16 or 32", bits));
 }
 
+/// `last`: the round up to which models can be in it.
+void check_average(std::span<const float> averaged, std::uint32_t rounds, std::uint32_t last, const Schema& schema) {
+    if (!averaged.empty() && averaged.size() != schema.parameters())
+        throw FormatError(fmt::format("holds {} averaged parameters, expected {} by its schema", averaged.size(),
+                                      schema.parameters()));
+    if (averaged.empty() != (rounds == 0))
+        throw FormatError(fmt::format("holds {} averaged parameters of {} rounds", averaged.size(), rounds));
+    if (rounds > last)
+        throw FormatError(fmt::format("holds an average of {} rounds, expected at most {}", rounds, last));
+    if (!all_finite(averaged))
+        throw FormatError("holds an averaged parameter that is not finite");
+}
+
 void check(const Checkpoint& checkpoint) {
     const Schema& schema = checkpoint.schema;
     if (checkpoint.model.size() != schema.parameters())
         throw FormatError(fmt::format("holds {} parameters, expected {} by its schema", checkpoint.model.size(),
                                       schema.parameters()));
-    if (!checkpoint.averaged.empty() && checkpoint.averaged.size() != schema.parameters())
-        throw FormatError(fmt::format("holds {} averaged parameters, expected {} by its schema",
-                                      checkpoint.averaged.size(), schema.parameters()));
-    if (checkpoint.averaged.empty() != (checkpoint.averaged_rounds == 0))
-        throw FormatError(fmt::format("holds {} averaged parameters of {} rounds", checkpoint.averaged.size(),
-                                      checkpoint.averaged_rounds));
-    if (checkpoint.averaged_rounds > checkpoint.round)
-        throw FormatError(fmt::format("holds an average of {} rounds, expected at most {}", checkpoint.averaged_rounds,
-                                      checkpoint.round));
+    check_average(checkpoint.averaged, checkpoint.averaged_rounds, checkpoint.round, schema);
+    check_average(checkpoint.good.averaged, checkpoint.good.averaged_rounds, checkpoint.good.round, schema);
     if (!checkpoint.good.model.empty() && checkpoint.good.model.size() != schema.parameters())
         throw FormatError(fmt::format("holds {} parameters to go back to, expected {} by its schema",
                                       checkpoint.good.model.size(), schema.parameters()));
@@ -297,7 +306,7 @@ void check(const Checkpoint& checkpoint) {
                                       checkpoint.model_round, checkpoint.round));
     check(checkpoint.plan, schema);
     check(checkpoint.evaluated_plan, schema);
-    if (!all_finite(checkpoint.model) || !all_finite(checkpoint.averaged) || !all_finite(checkpoint.good.model))
+    if (!all_finite(checkpoint.model) || !all_finite(checkpoint.good.model))
         throw FormatError("holds a parameter that is not finite");
 }
 
@@ -308,11 +317,11 @@ void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkp
     std::ostringstream out;
     {
         cereal::PortableBinaryOutputArchive archive(out, cereal::PortableBinaryOutputArchive::Options::LittleEndian());
-        serialize_body(archive, checkpoint, kVersion);
+        serialize_body(archive, checkpoint, kCheckpointVersion);
     }
     const std::string body = std::move(out).str();
     std::string bytes(kMagic);
-    append_little_endian(bytes, kVersion);
+    append_little_endian(bytes, kCheckpointVersion);
     append_little_endian(bytes, std::uint64_t{body.size()});
     bytes += body;
     bytes += as_text(sha256(std::string_view(bytes)));

@@ -13,19 +13,26 @@
 
 namespace dither {
 
-/// The last model that a later round has shown to be sound, and the strategy's state with it.
+/// What files have that are written. Earlier ones are read for evaluation only: their jobs lack keys.
+inline constexpr std::uint32_t kCheckpointVersion = 4;
+
+/// The last model that a later round has shown to be sound, and the rest of the state then.
 struct GoodState {
     std::uint32_t round = 0;   ///< that made it; 0: the initial one
     std::vector<float> model;  ///< empty where nobody judges
     std::vector<float> strategy;
+    std::vector<double> links;  ///< Controller::links_state
+    std::vector<float> averaged;
+    std::uint32_t averaged_rounds = 0;
 
     bool operator==(const GoodState&) const = default;
 };
 
 struct Checkpoint {
-    std::string job;          ///< resolved TOML: what dither-evaluate rebuilds the model from
-    Sha256 job_identity{};    ///< identity(job)
-    std::uint32_t round = 0;  ///< the last round that ended; 0 = none, the initial model
+    std::uint32_t version = kCheckpointVersion;  ///< of the file that it was read from
+    std::string job;                             ///< resolved TOML: what dither-evaluate rebuilds the model from
+    Sha256 job_identity{};                       ///< identity(job)
+    std::uint32_t round = 0;                     ///< the last round that ended; 0 = none, the initial model
     Schema schema;
     std::vector<float> model;
     PrecisionPlan plan;              ///< of the next round
@@ -37,7 +44,7 @@ struct Checkpoint {
     std::string log_line;  ///< of `round` in rounds.jsonl, which is written after the checkpoint; empty in round 0
     std::vector<float> averaged;        ///< the mean of the models since train.swa_start; empty where there is none
     std::uint32_t averaged_rounds = 0;  ///< how many models that is
-    std::uint32_t model_round = 0;      ///< that made `model`; 0: the initial one
+    std::uint32_t model_round = 0;      ///< that made `model`; 0: the initial one; before version 4: `round`
     GoodState good;
 
     bool operator==(const Checkpoint&) const = default;

@@ -23,24 +23,18 @@ bool is_measured(float value) {
     return value >= 0 && std::isfinite(value);
 }
 
-/// The least value that half of the weight does not exceed.
-double weighted_median(std::vector<Weighted> values) {
-    std::ranges::stable_sort(values, {}, &Weighted::value);
-    double total = 0;
-    for (const Weighted& v : values)
-        total += v.weight;
-    double below = 0;
-    for (const Weighted& v : values) {
-        below += v.weight;
-        if (2 * below >= total)
-            return v.value;
-    }
-    return values.back().value;
+/// Of a member, the lower one of two: one vote a client, whatever weight it claims.
+double median_of(std::vector<Weighted> values, double Weighted::*member) {
+    const auto middle = values.begin() + static_cast<std::ptrdiff_t>((values.size() - 1) / 2);
+    std::ranges::nth_element(values, middle, {}, member);
+    return (*middle).*member;
 }
 
-void clip(std::span<Weighted> values, double median) {
-    for (Weighted& v : values)
+void clip(std::span<Weighted> values, double median, double median_weight) {
+    for (Weighted& v : values) {
         v.value = std::clamp(v.value, median / kClipFactor, median * kClipFactor);
+        v.weight = std::min(v.weight, median_weight * kClipFactor);
+    }
 }
 
 double largest(std::span<const Weighted> values) {
@@ -61,10 +55,10 @@ double mean(std::span<const Weighted> values, bool squares) {
 /// values: at least one, in ascending order of clients.
 double combine_values(std::vector<Weighted> values, Combine rule, Combination combination) {
     if (combination != Combination::mean) {
-        const double median = weighted_median(values);
+        const double median = median_of(values, &Weighted::value);
         if (combination == Combination::median)
             return median;
-        clip(values, median);
+        clip(values, median, median_of(values, &Weighted::weight));
     }
     return rule == Combine::largest ? largest(values) : mean(values, rule == Combine::root_mean_square);
 }

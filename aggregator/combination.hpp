@@ -27,15 +27,16 @@ enum class Combination : std::uint8_t { mean, clipped, median };
 /// Throws InputError on an unknown name.
 Combination combination_of(std::string_view name);
 
-/// Values beyond this factor of their weighted median are taken as that far from it.
+/// Values beyond this factor of their median are taken as that far from it, and weights above this factor of theirs.
 inline constexpr double kClipFactor = 4;
 
 /// Weighted means of what was measured (root mean squares for norms and errors; the maximum for update_range), summed
 /// in ascending order of clients, so that no order of arrival shows. Values below 0 or not finite count as not
-/// measured. `clipped` first brings each value within kClipFactor of the weighted median, so that a minority of the
-/// weight cannot move the result further than that; `median` is the weighted median itself, the lower one of two (Yin,
-/// Chen, Kannan, Bartlett, "Byzantine-robust distributed learning: towards optimal statistical rates", ICML 2018). The
-/// reports are sorted in place. `layers` entries.
+/// measured. `clipped` first brings each value within kClipFactor of the clients' median, so that a minority of them
+/// cannot move the result further than that, and no weight counts for more than kClipFactor of the median weight;
+/// `median` is the median itself, the lower one of two (Yin, Chen, Kannan, Bartlett, "Byzantine-robust distributed
+/// learning: towards optimal statistical rates", ICML 2018). In a median each client has one vote: its weight is its
+/// own claim. The reports are sorted in place. `layers` entries.
 std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers, Combination combination);
 /// Likewise their training loss, of those that are >= 0 and finite, NaN where none is; at least one report.
 double combine_train_loss(const std::vector<WeightedReport>& reports, Combination combination);

@@ -14,13 +14,6 @@ namespace {
 
 constexpr std::uint32_t kProbeLane = 1;  // of the sampling stream: 0 draws the clients of the round
 
-/// Exponential moving average: `known` where nothing was measured.
-double smoothed(double known, float measured, double weight) {
-    if (measured < 0 || !std::isfinite(measured))
-        return known;
-    return known < 0 ? measured : known + weight * (measured - known);
-}
-
 bool has_probed(const LayerStatistics& s) {
     return std::ranges::any_of(std::array{s.curvature, s.curvature_norm, s.forward_sensitivity, s.backward_sensitivity},
                                [](float value) { return value >= 0; });
@@ -58,13 +51,14 @@ Controller::Controller(const Job& job, const Schema& schema)
       guard_(job.precision),
       links_(job, schema, policy_rules_uplink_),
       plan_(policy_->initial()),
+      uplink_reasons_(schema.layer_count()),
       sensitivities_(schema.layer_count()),
       seed_(job.job.seed) {
     for (const LayerBits& bits : plan_.layers)
         ruled_uplink_.push_back(bits.uplink);
     std::vector<PlanChange> unsaid;
     fixed_.apply(plan_, unsaid);
-    keep_bit_budget(unsaid);
+    keep_bit_budget(rate_after(0), unsaid);
 }
 
 bool Controller::measurement_is_due(std::uint32_t round) const {
@@ -73,9 +67,11 @@ bool Controller::measurement_is_due(std::uint32_t round) const {
     return measured_in_ < scheduled;
 }
 
-/// The learning rate in the middle of the round that follows, as a share of its peak.
+/// The learning rate in the middle of the round that follows, as a share of its peak. A warm-up is no decay: what comes
+/// before the peak counts as the peak.
 double Controller::rate_after(std::uint32_t round) const {
-    return learning_rate_factor(schedule_, {.round = round + 0.5, .rounds = rounds_});
+    return learning_rate_factor(schedule_,
+                                {.round = std::max(round + 0.5, schedule_.warmup_rounds), .rounds = rounds_});
 }
 
 Probe Controller::wanted_probe() const {
@@ -107,29 +103,25 @@ std::vector<PlanChange> Controller::learn(const RoundEvidence& evidence) {
     const PrecisionPlan ran = plan_;
     auto changes = ask_policy(evidence);
     fixed_.apply(plan_, changes);
-    keep_bit_budget(changes);
-    keep_net_changes(ran, changes);
+    keep_bit_budget(rate_after(evidence.round), changes);
     floors_.committed();
     for (const std::size_t layer : guard_.saturated(evidence.layers))
         floors_.saturate(evidence.round, layer, evidence.layers[layer].saturation, ran.layers[layer].forward);
     floors_.hold(plan_, changes);
+    keep_net_changes(ran, changes);
     links_.learn({.layers = evidence.layers,
                   .mean_rms = evidence.mean_rms,
                   .clients = evidence.clients,
                   .update_bytes = evidence.update_bytes},
                  plan_);
+    for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
+        plan_.layers[layer].uplink = ran.layers[layer].uplink;  // until grids are chosen
     return changes;
 }
 
 void Controller::remember(std::span<const LayerStatistics> layers) {
-    for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-        LayerSensitivity& known = sensitivities_[layer];
-        const LayerStatistics& measured = layers[layer];
-        known.forward = smoothed(known.forward, measured.forward_sensitivity, options_.smoothing);
-        known.backward = smoothed(known.backward, measured.backward_sensitivity, options_.smoothing);
-        known.signal = smoothed(known.signal, measured.signal_norm, options_.smoothing);
-        known.gain = smoothed(known.gain, measured.step_gain, options_.smoothing);
-    }
+    for (std::size_t layer = 0; layer < layers.size(); ++layer)
+        dither::learn(sensitivities_[layer], layers[layer], options_.smoothing);
 }
 
 std::vector<PlanChange> Controller::ask_policy(const RoundEvidence& evidence) {
@@ -149,33 +141,59 @@ std::vector<PlanChange> Controller::ask_policy(const RoundEvidence& evidence) {
             ruled_uplink_[layer] = bits.uplink;
         else
             bits.uplink = ran.layers[layer].uplink;
+        uplink_reasons_[layer].clear();
     }
-    std::erase_if(changes, [&](const PlanChange& change) {
-        return change.phase == Phase::downlink || (change.phase == Phase::uplink && !policy_rules_uplink_);
+    for (const PlanChange& change : changes)
+        if (change.phase == Phase::uplink && policy_rules_uplink_)
+            uplink_reasons_[change.layer] = change.reason;
+    std::erase_if(changes, [](const PlanChange& change) {
+        return change.phase == Phase::downlink || change.phase == Phase::uplink;
     });
     return changes;
 }
 
-void Controller::keep_bit_budget(std::vector<PlanChange>& changes) {
+void Controller::keep_bit_budget(double rate, std::vector<PlanChange>& changes) {
     if (options_.bit_budget == 0)
         return;
-    const ErrorModel model(schema_, sensitivities_);
-    auto lowered = keep_within_budget(schema_, levels_, model, options_.bit_budget, plan_);
+    const ErrorModel model(schema_, sensitivities_, rate);
+    auto lowered = keep_within_budget(
+        schema_, levels_, model, options_.bit_budget, plan_,
+        [this](std::size_t layer, Phase phase, int bits) { return fixed_.bits(layer, phase, bits); });
     fixed_.apply(plan_, lowered);
     changes.insert(changes.end(), lowered.begin(), lowered.end());
 }
 
-std::vector<PlanChange> Controller::choose_grids(std::span<const float> model, double coarseness) {
-    const PrecisionPlan before = plan_;
+void Controller::choose_grids(std::span<const float> model, double coarseness) {
     links_.choose(model, coarseness, plan_);
-    return links_.changes(before, plan_);
+}
+
+std::vector<PlanChange> Controller::link_changes(const PrecisionPlan& before) const {
+    std::vector<PlanChange> changes = links_.changes(before, plan_);
+    for (PlanChange& change : changes)
+        if (const std::string& policy = uplink_reasons_[change.layer]; change.phase == Phase::uplink && !policy.empty())
+            change.reason = fmt::format("{}: {}", policy, change.reason);
+    return changes;
 }
 
 std::vector<PlanChange> Controller::alarm(std::uint32_t round, const std::string& reason) {
+    uplink_reasons_.assign(uplink_reasons_.size(), {});  // of a round before
     return floors_.alarm(round, reason, plan_);
 }
 
-// Each layer: its five widths, the policy's uplink and four sensitivities; then links, floors, the best training loss,
+std::vector<double> Controller::links_state() const {
+    std::vector<double> state;
+    links_.append_state(state);
+    return state;
+}
+
+void Controller::restore_links(std::span<const double> state) {
+    StateReader reader(state);
+    links_.restore(reader);
+    require(reader.rest().empty(), "the links' state is {} numbers too long", reader.rest().size());
+    uplink_reasons_.assign(uplink_reasons_.size(), {});
+}
+
+// Each layer: its five widths, the policy's uplink and four sensitivities; then links, floors, the guard's numbers,
 // the round of the last measurement, and the policy's own state.
 std::vector<double> Controller::state() const {
     std::vector<double> state;
@@ -209,12 +227,15 @@ void Controller::restore(std::span<const double> state) {
     }
     links_.restore(reader);
     floors_.restore(reader);
-    std::vector<double> guard(reader.round());
+    const std::uint32_t numbers = reader.round();
+    require(numbers <= 2, "the controller's state has a guard of {} numbers, expected at most 2", numbers);
+    std::vector<double> guard(numbers);
     for (double& number : guard)
         number = reader.number();
     guard_.restore(guard);
     measured_in_ = reader.round();
     policy_->restore(reader.rest());
+    uplink_reasons_.assign(uplink_reasons_.size(), {});
 }
 
 }  // namespace dither

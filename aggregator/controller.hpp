@@ -35,7 +35,7 @@ class Controller {
 public:
     Controller(const Job& job, const Schema& schema);
 
-    /// The plan of the next round, its uplink and downlink bits included.
+    /// The plan of the next round; its uplink and downlink bits are those of the grids that were chosen last.
     const PrecisionPlan& plan() const { return plan_; }
     /// The grids of the next round: aggregator/links.hpp.
     const Links& links() const { return links_; }
@@ -55,14 +55,22 @@ public:
     bool judges() const { return guard_.is_on(); }
     /// Learns from a committed round and decides the next plan's local phases: the policy's bits, or what the job fixes
     /// instead; lowered until their mean is within bit_budget; raised to the floors of alarms and saturation, whatever
-    /// they cost. Returns what changed and why.
+    /// they cost. Returns what changed against the plan that ran, and why.
     std::vector<PlanChange> learn(const RoundEvidence& evidence);
     /// The grids of the next round, which broadcasts `model`, `coarseness` times as coarse as nothing but noise asks
-    /// for (Links::choose). Returns which widths changed. May be called again with another coarseness.
-    std::vector<PlanChange> choose_grids(std::span<const float> model, double coarseness = 1);
+    /// for (Links::choose). May be called again with another coarseness.
+    void choose_grids(std::span<const float> model, double coarseness = 1);
+    /// Which of the links' widths differ from those of `before`, and why; the policy's reasons, too, where it rules
+    /// them.
+    std::vector<PlanChange> link_changes(const PrecisionPlan& before) const;
     /// Round `round` diverged: every layer's local phases rise by one level at once, and no policy takes them below
     /// that before Floors::kHeldRounds more rounds have committed.
     std::vector<PlanChange> alarm(std::uint32_t round, const std::string& reason);
+
+    /// What the links have learnt, and back to it: with a model that the run goes back to. What a later round taught is
+    /// forgotten.
+    std::vector<double> links_state() const;
+    void restore_links(std::span<const double> state);
 
     /// What a resumed run needs, once it has chosen the grids for its model again; restore(state()) is the identity.
     /// Throws PreconditionError on what is no state.
@@ -75,9 +83,10 @@ private:
     bool measurement_is_due(std::uint32_t round) const;
     void remember(std::span<const LayerStatistics> layers);
     /// The policy's turn, with the uplink's bits that it gave last, whatever became of them on the way to the wire. One
-    /// that does not rule the uplink leaves the links as they were.
+    /// that does not rule the uplink leaves the links as they were. The changes are of local phases; why the uplink's
+    /// bits changed is kept for link_changes.
     std::vector<PlanChange> ask_policy(const RoundEvidence& evidence);
-    void keep_bit_budget(std::vector<PlanChange>& changes);
+    void keep_bit_budget(double rate, std::vector<PlanChange>& changes);
 
     const Schema& schema_;
     PrecisionOptions options_;
@@ -92,6 +101,7 @@ private:
     Links links_;
     PrecisionPlan plan_;
     std::vector<int> ruled_uplink_;                ///< the policy's bits, where it rules them
+    std::vector<std::string> uplink_reasons_;      ///< why the last round changed them; empty where it did not
     std::vector<LayerSensitivity> sensitivities_;  ///< smoothed: what the bit budget is spent by
     std::uint32_t measured_in_ = 0;                ///< the last round that brought a measurement; 0 = none
     std::uint32_t seed_;

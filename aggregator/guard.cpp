@@ -19,14 +19,16 @@ std::string Guard::judge(double train_loss) {
         return {};
     if (!std::isfinite(train_loss))
         return "the training loss is not finite";
-    const double limit = best_ ? options_.guard_loss * *best_ + kSlack : train_loss;
-    if (train_loss > limit) {
+    if (!best_)
+        best_ = first_ = train_loss;
+    const double limit = options_.guard_loss * *best_ + kSlack;
+    if (train_loss > std::max(limit, first_)) {
         const std::string reason = fmt::format("the training loss of {:.4g} is above {:.4g} = {:.3g} * {:.4g} + {}",
                                                train_loss, limit, options_.guard_loss, *best_, kSlack);
-        best_ = *best_ * kForgetting;
+        best_ = kForgetting * std::max(*best_, kSlack / options_.guard_loss);
         return reason;
     }
-    best_ = std::min(best_.value_or(train_loss), train_loss);
+    best_ = std::min(*best_, train_loss);
     return {};
 }
 
@@ -39,14 +41,16 @@ std::vector<std::size_t> Guard::saturated(std::span<const LayerStatistics> layer
 }
 
 std::vector<double> Guard::state() const {
-    return best_ ? std::vector{*best_} : std::vector<double>{};
+    return best_ ? std::vector{*best_, first_} : std::vector<double>{};
 }
 
 void Guard::restore(std::span<const double> state) {
-    require(state.size() <= 1, "a guard's state of {} numbers, expected at most 1", state.size());
-    best_.reset();
-    if (!state.empty())
-        best_ = state.front();
+    require(state.empty() || state.size() == 2, "a guard's state of {} numbers, expected none or 2", state.size());
+    *this = Guard(options_);
+    if (state.empty())
+        return;
+    best_ = state[0];
+    first_ = state[1];
 }
 
 }  // namespace dither

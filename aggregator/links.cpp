@@ -116,7 +116,8 @@ std::vector<double> water_filling_steps(std::span<const UpdateSpread> layers, st
 double disagreement_of(double rms, double mean_rms, std::uint32_t clients) {
     if (clients < 2 || rms < 0 || mean_rms < 0)
         return -1;
-    return std::max(rms * rms - mean_rms * mean_rms, kLeastDisagreement * rms * rms);
+    const double unbiased = clients / (clients - 1.0);
+    return std::max(unbiased * (rms * rms - mean_rms * mean_rms), kLeastDisagreement * rms * rms);
 }
 
 double coded_bits(double rms, double step) {

@@ -1,11 +1,11 @@
 // The grids of the uplink and the downlink: how coarse the values that cross the wire may be.
 //
 // "auto" uplink: reverse water-filling over the layers. The mean of K updates has, from the clients' own disagreement,
-// the variance D_i / K a coordinate in layer i, where D_i = E||u_k||^2 / n_i - ||mean u||^2 / n_i; stochastic rounding
-// onto a grid of step Delta adds Delta^2 / (6 K). One noise level theta for all layers makes the total noise
-// precision.uplink_noise times the total disagreement: the fewest bits for that noise (Cover and Thomas, "Elements of
-// information theory", theorem 10.3.3). A step is never more than kLargestStepShare times the layer's RMS update, so
-// that no layer stands still: less noise than the update's own variance, where the theorem stops.
+// the variance D_i / K a coordinate in layer i, where D_i (K - 1) / K = E||u_k||^2 / n_i - ||mean u||^2 / n_i;
+// stochastic rounding onto a grid of step Delta adds Delta^2 / (6 K). One noise level theta for all layers makes the
+// total noise precision.uplink_noise times the total disagreement: the fewest bits for that noise (Cover and Thomas,
+// "Elements of information theory", theorem 10.3.3). A step is never more than kLargestStepShare times the layer's RMS
+// update, so that no layer stands still: less noise than the update's own variance, where the theorem stops.
 //
 // "auto" downlink: likewise one step for all layers, that whose noise is the mean noise of 8 bits in every layer,
 // within 6 .. 16 bits of each layer's range.
@@ -44,8 +44,9 @@ struct UpdateSpread {
 std::vector<double> water_filling_steps(std::span<const UpdateSpread> layers, std::span<const std::size_t> counts,
                                         double noise_share);
 
-/// E||u_k||^2 / n - ||mean u||^2 / n of a layer, from a client's RMS update and that of the mean of `clients` updates:
-/// at least a hundredth of rms^2, for clients that agree; -1, not known, for less than two clients.
+/// K / (K - 1) (E||u_k||^2 / n - ||mean u||^2 / n) of a layer, from a client's RMS update and that of the mean of
+/// `clients` = K updates, which lacks only (K - 1) / K of the clients' variance: at least a hundredth of rms^2, for
+/// clients that agree; -1, not known, for less than two clients.
 double disagreement_of(double rms, double mean_rms, std::uint32_t clients);
 
 /// Bits that a stochastically rounded coordinate of bell-shaped values takes when coded well: log2(1 + 4.13 rms /

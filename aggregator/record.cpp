@@ -101,6 +101,13 @@ Json change_object(const PlanChange& change, const Schema& schema) {
             {"reason", change.reason}};
 }
 
+std::vector<std::string> all_reasons(const RoundRecord& record, const Schema& schema) {
+    std::vector<std::string> reasons = record.reason;
+    for (const PlanChange& change : record.changes)
+        reasons.push_back(describe(change, schema));
+    return reasons;
+}
+
 }  // namespace
 
 void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t down) {
@@ -169,7 +176,7 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
         line["layers"].back()["bit_ops"] =
             record.work.empty() ? Json(nullptr) : layer_bit_ops_object(record.work[layer]);
     }
-    line["reason"] = fmt::format("{}", fmt::join(record.reason, "; "));
+    line["reason"] = fmt::format("{}", fmt::join(all_reasons(record, schema), "; "));
     line["changes"] = Json::array();
     for (const PlanChange& change : record.changes)
         line["changes"].push_back(change_object(change, schema));

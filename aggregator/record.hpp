@@ -38,7 +38,7 @@ struct RoundRecord {
     PrecisionPlan plan;                   ///< that ran in this round
     std::vector<LayerStatistics> layers;  ///< of all participants
     std::vector<LayerBitOps> work;        ///< of all participants, one a layer; empty: not counted
-    std::vector<std::string> reason;      ///< why the next plan differs, or why the round was abandoned
+    std::vector<std::string> reason;      ///< why the round was abandoned, and what else `changes` does not say
     std::vector<PlanChange> changes;      ///< from `plan` to the next round's, each with its reason
     std::uint32_t plans = 0;              ///< different ones that its participants ran: 1 where all nodes are alike
     double train_seconds = 0;             ///< sums over the participants, each by its own clock
@@ -79,7 +79,7 @@ struct RunPlace {
 
 /// One line of rounds.jsonl, without the newline.
 std::string to_json_line(const RoundRecord& record, const Schema& schema);
-/// "conv1 forward 8 -> 4: why": a change of the plan as RoundRecord::reason has it.
+/// "conv1 forward 8 -> 4: why": a change of the plan as a sentence.
 std::string describe(const PlanChange& change, const Schema& schema);
 /// summary.json, newline included.
 std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha256& model, const RunPlace& place);

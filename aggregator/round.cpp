@@ -19,6 +19,7 @@ Round::Round(std::uint32_t number, std::vector<std::uint32_t> asked, const Round
     : number_(number), asked_(std::move(asked)), states_(asked_.size(), ClientState::pending), rules_(rules) {
     std::sort(asked_.begin(), asked_.end());
     require(std::adjacent_find(asked_.begin(), asked_.end()) == asked_.end(), "round {} asks a client twice", number_);
+    require(rules_.divergence >= 1, "round {} is abandoned after no divergence, expected at least one", number_);
     require(rules_.quorum >= 1 && rules_.quorum <= rules_.cohort && rules_.cohort <= asked_.size(),
             "round {} needs 1 <= quorum <= cohort <= asked, got {}, {}, {}", number_, rules_.quorum, rules_.cohort,
             asked_.size());
@@ -55,8 +56,13 @@ void Round::on(const round_event::UpdateRefused& event, Actions& actions) {
 }
 
 void Round::on(const round_event::ClientDiverged& event, Actions& actions) {
-    if (leave_pending(event.client, ClientState::lost))
-        end(round_action::Abandon{fmt::format("client {} diverged: {}", event.client, event.reason)}, actions);
+    if (!leave_pending(event.client, ClientState::lost))
+        return;
+    const std::string cause = fmt::format("client {} diverged: {}", event.client, event.reason);
+    if (++diverged_ < rules_.divergence)
+        return settle(cause, actions);
+    const std::string others = diverged_ > 1 ? fmt::format("{} clients diverged; ", diverged_) : "";
+    end(round_action::Abandon{.reason = others + cause, .diverged = true}, actions);
 }
 
 void Round::on(const round_event::DeadlineReached&, Actions& actions) {
@@ -66,8 +72,8 @@ void Round::on(const round_event::DeadlineReached&, Actions& actions) {
     if (accepted >= rules_.quorum)
         end(round_action::Close{}, actions);
     else
-        end(round_action::Abandon{fmt::format("the deadline came with {} updates of the {} needed", accepted,
-                                              rules_.quorum)},
+        end(round_action::Abandon{.reason = fmt::format("the deadline came with {} updates of the {} needed", accepted,
+                                                        rules_.quorum)},
             actions);
 }
 
@@ -110,11 +116,14 @@ std::string Round::why_refused(std::uint32_t client) const {
 void Round::settle(const std::string& cause, Actions& actions) {
     const std::uint32_t accepted = count(ClientState::accepted);
     const std::uint32_t pending = count(ClientState::pending);
+    // Once a client has diverged, a lost round waits to see whether it is lost by divergence: more than time depends on
+    // it.
+    const bool may_diverge = diverged_ > 0 && diverged_ + pending >= rules_.divergence;
     if (accepted == rules_.cohort || (pending == 0 && accepted >= rules_.quorum))
         end(round_action::Close{}, actions);
-    else if (accepted + pending < rules_.quorum)
-        end(round_action::Abandon{fmt::format("at most {} updates of the {} needed can still come; {}",
-                                              accepted + pending, rules_.quorum, cause)},
+    else if (accepted + pending < rules_.quorum && !may_diverge)
+        end(round_action::Abandon{.reason = fmt::format("at most {} updates of the {} needed can still come; {}",
+                                                        accepted + pending, rules_.quorum, cause)},
             actions);
 }
 

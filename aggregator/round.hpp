@@ -26,7 +26,7 @@ struct UpdateRefused {
     std::uint32_t client = 0;
     std::string reason;
 };
-/// A client's loss was not finite: the round cannot be trusted and is abandoned.
+/// A client's loss was not finite: the client is lost, and where too many are lost so, the round cannot be trusted.
 struct ClientDiverged {
     std::uint32_t client = 0;
     std::string reason;
@@ -51,15 +51,18 @@ struct Close {};
 /// Too few updates can still come: the round ends without changing the model.
 struct Abandon {
     std::string reason;
+    bool diverged = false;  ///< so many clients did that it is not theirs, but the model's or the plan's
 };
 }  // namespace round_action
 using RoundAction =
     std::variant<round_action::Accept, round_action::Refuse, round_action::Close, round_action::Abandon>;
 
 /// cohort: how many updates close the round. quorum: how many suffice at the deadline or when no more can come.
+/// divergence: how many diverged clients abandon it as diverged.
 struct RoundRules {
     std::uint32_t cohort = 1;
     std::uint32_t quorum = 1;
+    std::uint32_t divergence = 1;
 };
 
 /// A value; copyable. Every client of `asked` starts as pending and ends as accepted, refused, lost or late.
@@ -103,6 +106,7 @@ private:
     std::vector<std::uint32_t> asked_;  ///< ascending
     std::vector<ClientState> states_;
     std::array<std::uint32_t, 5> counts_{};  ///< clients in each state
+    std::uint32_t diverged_ = 0;             ///< of those that are lost
     RoundRules rules_;
     bool ended_ = false;
 };

@@ -19,10 +19,17 @@ namespace dither {
 namespace {
 
 constexpr std::uint32_t kAbandonedInARow = 3;
+constexpr double kDivergence = 0.25;  // of a cohort: fewer are lost, so that one that lies does not end a run
 
 RoundRules rules_of(const FederationOptions& options) {
     const auto quorum = static_cast<std::uint32_t>(scaled_up(options.cohort, options.quorum));
-    return {.cohort = options.cohort, .quorum = std::clamp<std::uint32_t>(quorum, 1, options.cohort)};
+    return {.cohort = options.cohort,
+            .quorum = std::clamp<std::uint32_t>(quorum, 1, options.cohort),
+            .divergence = static_cast<std::uint32_t>(scaled_up(options.cohort, kDivergence))};
+}
+
+void add_changes(RoundRecord& record, std::span<const PlanChange> changes) {
+    record.changes.insert(record.changes.end(), changes.begin(), changes.end());
 }
 
 double root_mean_square(std::span<const float> values) {
@@ -56,12 +63,11 @@ private:
     std::string advance_model(RoundRecord& record);
     /// SWA: a committed model enters the average, which is evaluated if that is due. The model is as it was afterwards.
     void average_models(RoundRecord& record);
-    RoundEvidence evidence(const RoundRecord& record);
-    void conclude(RoundRecord& record);
+    RoundEvidence evidence(const RoundRecord& record, std::uint64_t payload_bytes);
+    void conclude(RoundRecord& record, const RoundOutcome& outcome);
     /// The controller's answer to a round that could not be used; false if nothing is left to try.
     bool react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome, bool rolled_back);
     [[noreturn]] void give_up(const RoundRecord& record, const std::string& reason);
-    void add_changes(RoundRecord& record, std::span<const PlanChange> changes) const;
     /// The grids and the broadcast of the next round.
     void prepare_broadcast(RoundRecord& record);
     /// Totals, checkpoint, peers, log, in the order that loses nothing.
@@ -95,7 +101,7 @@ Server::Server(const ServerSetup& setup)
       runner_(setup.hub, job_, model_->schema(), *state_.strategy, setup.stop, setup.now,
               [this](std::uint32_t round, std::uint32_t arrived) {
                   if (setup_.progress)
-                      setup_.progress({round, arrived, job_.federation.cohort, nullptr});
+                      setup_.progress({.round = round, .arrived = arrived, .cohort = job_.federation.cohort});
               }),
       mean_(model_->schema().parameters()),
       next_(model_->schema().parameters()),
@@ -152,7 +158,7 @@ void Server::finish(RoundOutcome outcome) {
         try_to_commit(record, outcome);
     const bool rolled_back = outcome.diverged && roll_back(record);
     average_models(record);
-    conclude(record);
+    conclude(record, outcome);
     const bool can_go_on = record.committed || react_to_abandoned(record, outcome, rolled_back);
     if (can_go_on)
         prepare_broadcast(record);
@@ -178,6 +184,7 @@ RoundRecord Server::begin_record(RoundOutcome& outcome) const {
 
 void Server::try_to_commit(RoundRecord& record, RoundOutcome& outcome) {
     std::string problem = state_.controller.judge(*record.train_loss);
+    outcome.refused = !problem.empty();
     if (problem.empty()) {
         state_.model_is_good();
         problem = advance_model(record);
@@ -228,12 +235,12 @@ void Server::average_models(RoundRecord& record) {
         evaluator_.evaluate_average_if_due(*model_, state_.average.model(), record);
 }
 
-void Server::conclude(RoundRecord& record) {
+void Server::conclude(RoundRecord& record, const RoundOutcome& outcome) {
     record.model = model_hash();
     if (record.committed) {
         record.bytes_down += runner_.commit_bytes(record.model);
         state_.abandoned_in_a_row = 0;
-        add_changes(record, state_.controller.learn(evidence(record)));
+        add_changes(record, state_.controller.learn(evidence(record, outcome.payload_bytes)));
     } else if (const std::string problem = evaluator_.evaluate_if_due(*model_, record); !problem.empty()) {
         record.reason.push_back("the model before cannot be evaluated: " + problem);
     }
@@ -246,20 +253,19 @@ bool Server::react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome
         return !too_often;
     const auto changes = state_.controller.alarm(record.round, outcome.reason);
     add_changes(record, changes);
-    return !too_often && (rolled_back || !changes.empty());
+    return !too_often && (rolled_back || !changes.empty() || outcome.refused);
 }
 
-RoundEvidence Server::evidence(const RoundRecord& record) {
+RoundEvidence Server::evidence(const RoundRecord& record, std::uint64_t payload_bytes) {
     const Schema& schema = model_->schema();
     for (std::size_t layer = 0; layer < mean_rms_.size(); ++layer)
         mean_rms_[layer] = root_mean_square(schema.slice(std::span<const float>(mean_), layer));
-    const double update_bytes = static_cast<double>(record.bytes_up) / record.participants;
     return {.round = record.round,
             .train_loss = *record.train_loss,
             .layers = record.layers,
             .mean_rms = mean_rms_,
             .clients = record.participants,
-            .update_bytes = std::max(update_bytes - static_cast<double>(broadcast_.update_overhead()), 0.0)};
+            .update_bytes = static_cast<double>(payload_bytes) / record.participants};
 }
 
 void Server::prepare_broadcast(RoundRecord& record) {
@@ -275,13 +281,6 @@ void Server::give_up(const RoundRecord& record, const std::string& reason) {
     throw TrainingError(fmt::format("round {} was abandoned and nothing is left to try: {}", record.round, reason));
 }
 
-void Server::add_changes(RoundRecord& record, std::span<const PlanChange> changes) const {
-    for (const PlanChange& change : changes) {
-        record.reason.push_back(describe(change, model_->schema()));
-        record.changes.push_back(change);
-    }
-}
-
 void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
     const std::uint64_t parameters = model_->schema().parameters();
     state_.totals.add(record, record.participants * parameters, outcome.sent_models * parameters);
@@ -294,7 +293,11 @@ void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
         runner_.commit(record.model);
     setup_.folder.append_round(state_.log_line);
     if (setup_.progress)
-        setup_.progress({record.round, record.participants, job_.federation.cohort, &record});
+        setup_.progress({.round = record.round,
+                         .arrived = record.participants,
+                         .cohort = job_.federation.cohort,
+                         .ended = &record,
+                         .schema = &model_->schema()});
 }
 
 void Server::save() {

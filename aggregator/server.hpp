@@ -20,6 +20,7 @@ struct Progress {
     std::uint32_t arrived = 0;  ///< updates of its cohort
     std::uint32_t cohort = 0;
     const RoundRecord* ended = nullptr;  ///< set when the round has ended
+    const Schema* schema = nullptr;      ///< likewise: of the layers that it speaks of
 };
 using ProgressCallback = std::function<void(const Progress&)>;
 
@@ -47,10 +48,9 @@ struct RunResult {
 /// Runs the job from its start, or from the folder's checkpoint if `resume`, and writes everything that a run leaves
 /// but the pictures. A peer's failure is met, not thrown: its tasks go to other peers that can do them. Throws
 /// InputError on a checkpoint of another job, IoError when the disk fails, TrainingError when three rounds in a row
-/// cannot commit, or one diverges although every layer already trains in fp32 and no earlier model is left to go back
-/// to. A run that gave up and is resumed
-/// tries the round that it gave up on again, with the same count behind it. However it ends, the peers are told and the
-/// hub is closed.
+/// cannot commit, or one diverges (by more than the guard's verdict, which can be wrong) although every layer already
+/// trains in fp32 and no earlier model is left to go back to. A run that gave up and is resumed tries the round that it
+/// gave up on again, with the same count behind it. However it ends, the peers are told and the hub is closed.
 RunResult run_server(const ServerSetup& setup, bool resume);
 
 }  // namespace dither

@@ -344,6 +344,13 @@ void check_precision(const Job& job, const Combinations& combinations) {
                         "mixed precision takes 16 bits forward, which are none of the levels");
     combinations.forbid(precision.bit_budget > 0 && precision.bit_budget < precision.levels.front(),
                         {"precision.bit_budget", "precision.levels"}, "the budget is below the lowest level");
+    const bool predicts = precision.policy == "numgeom" || precision.policy == "learned" || precision.policy == "hawq";
+    const auto rounds_floats = [](const QuantizerOptions& options) { return options.format8 != Format8::int8; };
+    combinations.forbid((predicts || precision.bit_budget > 0) &&
+                            (rounds_floats(job.quantize.weights) || rounds_floats(job.quantize.activations) ||
+                             rounds_floats(job.quantize.gradients)),
+                        {"precision.policy", "precision.bit_budget", "quantize.format8"},
+                        "errors are predicted for integers of 8 bits, and floats of 8 bits err otherwise");
     combinations.forbid(precision.guard_loss > 0 && precision.guard_loss <= 1, {"precision.guard_loss"},
                         "a round as good as the best one would be rolled back; 0 turns the guard off");
     combinations.forbid(job.codec.uplink.bits != 0 && rules_uplink(precision),

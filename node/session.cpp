@@ -1,5 +1,6 @@
 #include "node/session.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <optional>
 #include <vector>
@@ -19,6 +20,7 @@ class Workshop {
 public:
     Workshop(const std::string& job, const SessionSetup& setup)
         : client_(setup.client),
+          widths_(setup.device.widths),
           job_(parse_job(job, "the aggregator's job")),
           loaded_(setup.data == nullptr ? std::optional(load(job_, setup)) : std::nullopt),
           data_(setup.data == nullptr ? loaded_->train : *setup.data),
@@ -87,6 +89,16 @@ private:
             speed_ = speed;
     }
 
+    /// The aggregator was told what this node executes.
+    void check_widths(const RoundPlan& plan) const {
+        for (std::size_t i = 0; i < plan.plan.layers.size() && !widths_.empty(); ++i)
+            for (const Phase phase : {Phase::forward, Phase::backward, Phase::optimizer})
+                if (const int bits = plan.plan.layers[i][phase]; std::ranges::find(widths_, bits) == widths_.end())
+                    throw FormatError(fmt::format("round {}: layer {} {} at {} bits, this node executes {}", plan.round,
+                                                  trainer_.schema().layers()[i].name, name_of(phase), bits,
+                                                  fmt::join(widths_, ", ")));
+    }
+
     void check(const RoundPlan& plan) const {
         const std::size_t layers = trainer_.schema().layer_count();
         if (plan.plan.layers.size() != layers || plan.uplink_steps.size() != layers ||
@@ -94,6 +106,7 @@ private:
             throw FormatError(fmt::format("round {}: a plan for {} layers and {} + {} grid steps, but the model has {}",
                                           plan.round, plan.plan.layers.size(), plan.uplink_steps.size(),
                                           plan.downlink_steps.size(), layers));
+        check_widths(plan);
         if (client_ != kAnyClient && plan.client != client_)
             throw FormatError(fmt::format("a plan for client {}, but this node speaks for {}", plan.client, client_));
         if (partition_ && plan.client >= partition_->clients())
@@ -113,7 +126,8 @@ private:
         held_ = digest;
     }
 
-    std::uint32_t client_;  ///< that it speaks for
+    std::uint32_t client_;     ///< that it speaks for
+    std::vector<int> widths_;  ///< that it executes; empty: all
     Job job_;
     std::optional<DataSplits> loaded_;
     const Dataset& data_;

@@ -7,6 +7,7 @@
 #include "core/error.hpp"
 #include "core/optim/clip.hpp"
 #include "core/optim/schedule.hpp"
+#include "core/precision/allocation.hpp"
 #include "core/precision/probe.hpp"
 #include "core/vector_math.hpp"
 
@@ -18,6 +19,15 @@ using Seconds = std::chrono::duration<float>;
 
 constexpr float kSmoothing = 0.9F;          // of the gradient, for signal_norm
 constexpr std::uint32_t kMeasureEvery = 8;  // steps between measurements that cost a pass of their own
+
+/// The job may fix other bits than a probe asks for: from what was measured there to what kSensitivityBits would do.
+float at_probe_bits(const QuantizeOptions& quantize, Phase phase) {
+    const auto or_probe = [](int bits) { return bits == 0 ? kSensitivityBits : bits; };
+    const bool forward = phase == Phase::forward;
+    const int ran = forward ? std::max(or_probe(quantize.weights.bits), or_probe(quantize.activations.bits))
+                            : or_probe(quantize.gradients.bits);
+    return static_cast<float>(1 / std::sqrt(remaining_error({.kinked = forward}, ran)));
+}
 
 ModelInput input_of(const Job& job, const Dataset& data) {
     return {.sample = data.sample_shape(),
@@ -113,9 +123,12 @@ void Trainer::measure(const TrainingTask& task, TrainingReport& report) {
     const auto batch = std::span(order_).first(std::min(order_.size(), wanted));
     data_.gather(batch, batch_);
     const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
-    curvature_.measure(*model_, *loss_, batch_, task.probe, key, report.layers);
-    if (asks(task.probe, Probe::sensitivity))
-        measure_sensitivity(key, report);
+    try {
+        curvature_.measure(*model_, *loss_, batch_, task.probe, key, report.layers);
+        if (asks(task.probe, Probe::sensitivity))
+            measure_sensitivity(key, report);
+    } catch (const TrainingError&) {  // a measurement that fails says nothing; what was trained is sound
+    }
 }
 
 /// Rounding errors of samples are independent, nearly so in the forward pass: those of a whole batch are smaller.
@@ -125,10 +138,14 @@ void Trainer::measure_sensitivity(const StreamKey& key, TrainingReport& report) 
     sensitivity_.measure(*model_, *loss_, batch_, key, report.layers);
     const auto measured = static_cast<float>(batch_.inputs.shape()[0]);
     const auto trained = static_cast<float>(std::min<std::size_t>(job_.train.batch_size, order_.size()));
-    for (LayerStatistics& layer : report.layers)
-        for (float* sensitivity : {&layer.forward_sensitivity, &layer.backward_sensitivity})
-            if (*sensitivity > 0)
-                *sensitivity *= std::sqrt(measured / trained);
+    for (std::size_t i = 0; i < report.layers.size(); ++i) {
+        const QuantizeOptions quantize = options_for(job_.quantize, schema().layers()[i].name);
+        LayerStatistics& layer = report.layers[i];
+        if (layer.forward_sensitivity > 0)
+            layer.forward_sensitivity *= std::sqrt(measured / trained) * at_probe_bits(quantize, Phase::forward);
+        if (layer.backward_sensitivity > 0)
+            layer.backward_sensitivity *= std::sqrt(measured / trained) * at_probe_bits(quantize, Phase::backward);
+    }
 }
 
 void Trainer::profile(const TrainingTask& task, const StreamKey& epoch, std::span<const std::uint32_t> indices) {

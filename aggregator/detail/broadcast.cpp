@@ -18,6 +18,10 @@ std::size_t bytes_of_update_without_payload(std::size_t layers) {
     return encode_frame(update).size();
 }
 
+std::string grids_of(const Fitted& fitted) {
+    return fitted.coarsest ? "the coarsest grids" : fmt::format("grids {:.3g} times as coarse", fitted.coarseness);
+}
+
 }  // namespace
 
 std::uint32_t clients_to_ask(const FederationOptions& options) {
@@ -52,13 +56,13 @@ GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model,
                                              },
                                              [&] { return controller.links().can_be_coarser(); });
         if (!fitted.fits)
-            choice.budget = fmt::format("byte_budget {} cannot be kept: the coarsest grids take {:.0f} bytes",
-                                        job_.precision.byte_budget, fitted.bytes);
+            choice.budget = fmt::format("byte_budget {} cannot be kept: {} take {:.0f} bytes",
+                                        job_.precision.byte_budget, grids_of(fitted), fitted.bytes);
         else if (fitted.coarseness > 1)
             choice.budget = fmt::format("byte_budget {}: grids {:.3g} times as coarse, {:.0f} bytes expected",
                                         job_.precision.byte_budget, fitted.coarseness, fitted.bytes);
     }
-    choice.changes = controller.links().changes(before, controller.plan());
+    choice.changes = controller.link_changes(before);
     return choice;
 }
 

@@ -33,8 +33,6 @@ public:
     /// The round that was prepared last, 0 for none, and what it sends, but for client and probe.
     std::uint32_t round() const { return task_.round; }
     RoundPlan task() const { return task_; }
-    /// Bytes of an update on the wire beside its payload.
-    std::size_t update_overhead() const { return update_overhead_; }
 
 private:
     void encode(std::uint32_t round, std::span<const float> model, const Controller& controller);
@@ -45,7 +43,7 @@ private:
     const Schema& schema_;
     std::uint32_t asked_;  ///< clients
     std::unique_ptr<Codec> codec_;
-    std::size_t update_overhead_;
+    std::size_t update_overhead_;  ///< bytes of an update on the wire beside its payload
     RoundPlan task_;
     std::vector<float> decoded_;  ///< the model as nodes decode it
 };

@@ -3,13 +3,41 @@
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <set>
 #include <utility>
+
+#include <fmt/ranges.h>
 
 namespace dither {
 
 namespace {
 
 constexpr std::uint64_t kTooManySamples = std::uint64_t{1} << 40;
+
+/// Nobody outvotes those who were drawn to measure.
+void forget_unasked(LayerStatistics& statistics, Probe asked) {
+    if (!asks(asked, Probe::curvature) && !asks(asked, Probe::curvature_norm))  // whose first product gives both
+        statistics.curvature = statistics.curvature_trace = kNotMeasured;
+    if (!asks(asked, Probe::curvature_norm))
+        statistics.curvature_norm = statistics.lipschitz = kNotMeasured;
+    if (!asks(asked, Probe::sensitivity))
+        statistics.forward_sensitivity = statistics.backward_sensitivity = kNotMeasured;
+}
+
+bool is_limited(const Device& device) {
+    return !device.widths.empty() || device.memory != 0;
+}
+
+/// "4, 8": the widths that the job fixes in any layer, whatever the plan.
+std::string fixed_widths(const QuantizeOptions& quantize, const Schema& schema) {
+    std::set<int> widths;
+    for (const LayerSpec& layer : schema.layers()) {
+        const QuantizeOptions options = options_for(quantize, layer.name);
+        widths.insert({options.weights.bits, options.activations.bits, options.gradients.bits, options.optimizer_bits});
+    }
+    widths.erase(0);
+    return fmt::format("{}", fmt::join(widths, ", "));
+}
 
 }  // namespace
 
@@ -142,9 +170,14 @@ void RoundRunner::greet(PeerId peer, const Hello& hello) {
         return expel(peer, fmt::format("speaks for client {}, expected 0 .. {}", hello.client, clients_ - 1));
     if (dispatcher_.knows(peer))
         return expel(peer, "said hello twice");
+    // Who hosts a client is chance: what it runs, and so the model, must not follow from it.
+    if (hello.client == kAnyClient && is_limited(hello.device))
+        return expel(peer,
+                     "limits its widths or memory, but speaks for any client: expected a device without limits, or "
+                     "a peer that speaks for one client");
     if (!executes_fixed_bits(hello.device.widths, quantize_))
-        return expel(peer, fmt::format("executes {} bits, which are not those that [quantize] fixes",
-                                       fmt::join(hello.device.widths, ", ")));
+        return expel(peer, fmt::format("executes {} bits, expected also those that [quantize] fixes: {}",
+                                       fmt::join(hello.device.widths, ", "), fixed_widths(quantize_, schema_)));
     if (!dispatcher_.join(peer, hello.client))
         return expel(peer, fmt::format("client {} is spoken for by another peer", hello.client));
     devices_[peer] = hello.device;
@@ -185,12 +218,10 @@ void RoundRunner::take_update(PeerId peer, const Update& update) {
 void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
     if (!dispatcher_.finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
         return;
-    if (failed.diverged) {
-        outcome_.diverged = true;
+    if (failed.diverged)
         step(round_event::ClientDiverged{failed.client, failed.reason});
-    } else {
+    else
         step(round_event::ClientLost{failed.client, failed.reason});
-    }
 }
 
 std::string RoundRunner::refusal(const Update& update) {
@@ -218,9 +249,10 @@ std::string RoundRunner::refusal_of(const TrainingReport& report) const {
     return {};
 }
 
-TrainingReport RoundRunner::believable(TrainingReport report) const {
+TrainingReport RoundRunner::believable(TrainingReport report, Probe asked) const {
     for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
         LayerStatistics& statistics = report.layers[layer];
+        forget_unasked(statistics, asked);
         // A value lies less than one unit from its code, rounded stochastically.
         const double unit = codec_->unit(layer, task().uplink_steps);
         const auto reach = static_cast<float>(static_cast<double>(largest_[layer] + 1) * unit);
@@ -247,12 +279,14 @@ void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
 void RoundRunner::perform(const round_action::Accept& action, const Offer& offer) {
     const Update& update = *offer.update;
     const std::uint64_t weight = strategy_.weight(update.report.samples);
+    const Probe probe = probe_of(action.client);
     accumulator_.add(*codec_, task().uplink_steps, update.payload, largest_, weight);
     outcome_.reports.push_back({.client = action.client,
                                 .weight = weight,
-                                .report = believable(update.report),
-                                .probe = probe_of(action.client),
+                                .report = believable(update.report, probe),
+                                .probe = probe,
                                 .plan = plans_[place_of(action.client)]});
+    outcome_.payload_bytes += update.payload.size();
     accepted_.push_back({offer.peer, {update.round, update.client}});
     acknowledge(offer, true, {});
     on_arrival_(round_->number(), round_->count(Round::ClientState::accepted));
@@ -269,6 +303,7 @@ void RoundRunner::perform(const round_action::Close&, const Offer&) {
 
 void RoundRunner::perform(const round_action::Abandon& action, const Offer&) {
     outcome_.end = RoundOutcome::End::abandoned;
+    outcome_.diverged = action.diverged;
     outcome_.reason = action.reason;
 }
 

@@ -39,6 +39,7 @@ struct RoundOutcome {
     enum class End { closed, abandoned, interrupted };
     End end = End::interrupted;
     bool diverged = false;
+    bool refused = false;                 ///< by the guard, which can be wrong: diverged, too
     std::string reason;                   ///< why it was abandoned
     std::vector<WeightedReport> reports;  ///< of the accepted clients, as they arrived
     std::uint32_t dropped = 0;
@@ -46,6 +47,7 @@ struct RoundOutcome {
     std::uint64_t sent_models = 0;
     std::uint64_t bytes_up = 0;
     std::uint64_t bytes_down = 0;
+    std::uint64_t payload_bytes = 0;  ///< of the accepted updates
 };
 
 /// Borrows everything it is given. One thread.
@@ -97,8 +99,9 @@ private:
     /// Why an update cannot be added, empty if it can. Fills largest_.
     std::string refusal(const Update& update);
     std::string refusal_of(const TrainingReport& report) const;
-    /// The report without what its own payload, whose largest codes are largest_, proves wrong.
-    TrainingReport believable(TrainingReport report) const;
+    /// The report without measurements that `asked` is not, and what its own payload, whose largest codes are largest_,
+    /// proves wrong.
+    TrainingReport believable(TrainingReport report, Probe asked) const;
     Probe probe_of(std::uint32_t client) const;
     std::size_t place_of(std::uint32_t client) const;  ///< among those that were asked
 
@@ -127,7 +130,7 @@ private:
     std::unique_ptr<Codec> codec_;  ///< uplink
     Accumulator accumulator_;
     Dispatcher dispatcher_;
-    std::map<PeerId, Device> devices_;  ///< as peers describe themselves
+    std::map<PeerId, Device> devices_;  ///< as peers that speak for one client describe themselves; else no limits
     bool had_peers_ = false;
     std::string last_loss_ = "none has joined";
 

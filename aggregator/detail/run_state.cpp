@@ -66,7 +66,12 @@ void RunState::model_is_good() {
     if (!controller.judges())
         return;
     const std::span<const float> parameters = std::as_const(model).parameters();
-    good = {.round = model_round, .model = {parameters.begin(), parameters.end()}, .strategy = strategy->state()};
+    good = {.round = model_round,
+            .model = {parameters.begin(), parameters.end()},
+            .strategy = strategy->state(),
+            .links = controller.links_state(),
+            .averaged = {average.model().begin(), average.model().end()},
+            .averaged_rounds = average.rounds()};
 }
 
 std::optional<std::uint32_t> RunState::roll_back() {
@@ -74,10 +79,15 @@ std::optional<std::uint32_t> RunState::roll_back() {
         return std::nullopt;
     std::ranges::copy(good.model, model.parameters().begin());
     strategy->restore(good.strategy);
+    controller.restore_links(good.links);
+    average.restore(good.averaged, good.averaged_rounds);
     return model_round = good.round;
 }
 
 void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path& file) {
+    if (checkpoint.version < kCheckpointVersion)
+        throw InputError(fmt::format("{} was written by an earlier version ({}): runs of version {} can be resumed",
+                                     file.string(), checkpoint.version, kCheckpointVersion));
     if (checkpoint.job_identity != identity(job))
         throw InputError(fmt::format("{} is a checkpoint of another job: it differs in {}", file.string(),
                                      differing_keys(checkpoint.job, to_toml(job))));
@@ -86,6 +96,10 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
                                      checkpoint.model.size(), model.schema().parameters()));
     std::copy(checkpoint.model.begin(), checkpoint.model.end(), model.parameters().begin());
     try {
+        if (!checkpoint.good.model.empty()) {  // what roll_back will restore
+            strategy->restore(checkpoint.good.strategy);
+            controller.restore_links(checkpoint.good.links);
+        }
         controller.restore(checkpoint.controller);
         strategy->restore(checkpoint.strategy);
     } catch (const PreconditionError& e) {

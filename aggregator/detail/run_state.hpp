@@ -20,15 +20,15 @@ struct RunState {
     /// Before the first round: the model is initialized by the job's seed.
     RunState(const Job& job, Model& model);
 
-    /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of another job or holds
-    /// a state that this one cannot have.
+    /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of an earlier version
+    /// or another job or holds a state that this one cannot have.
     void restore(const Checkpoint& checkpoint, const std::filesystem::path& file);
     Checkpoint checkpoint() const;
 
     /// A later round has shown the model to be sound: it is the one to go back to. Does nothing where nobody judges.
     void model_is_good();
-    /// Model and strategy are again as they were when the model was last good; returns of which round that is, or
-    /// nothing where they are so already, or nobody judges.
+    /// Model, average, strategy and what the links have learnt are again as they were when the model was last good;
+    /// returns of which round that is, or nothing where they are so already, or nobody judges.
     std::optional<std::uint32_t> roll_back();
 
     const Job& job;

@@ -30,7 +30,7 @@ public:
     }
     std::uint32_t round() {
         constexpr double kLast = std::numeric_limits<std::uint32_t>::max();
-        return static_cast<std::uint32_t>(next([](double v) { return v >= 0 && v <= kLast; }));
+        return static_cast<std::uint32_t>(next([](double v) { return v >= 0 && v <= kLast && is_whole(v); }));
     }
     /// A statistic, or kNotMeasured.
     double measured() {
@@ -42,7 +42,8 @@ public:
     std::span<const double> rest() const { return rest_; }
 
 private:
-    static bool is_width(double v) { return (v >= 2 && v <= 16) || v == kFullBits; }
+    static bool is_whole(double v) { return v == std::floor(v); }
+    static bool is_width(double v) { return (v >= 2 && v <= 16 && is_whole(v)) || v == kFullBits; }
 
     template <typename Rule>
     double next(Rule&& holds) {

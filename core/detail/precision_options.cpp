@@ -24,25 +24,28 @@ void declare_measurements(OptionList& list, PrecisionOptions& precision) {
     list.integer("precision.curvature_every", precision.curvature_every, 1,
                  "rounds between the measurements that cost extra work: curvature, sensitivity");
     list.integer("precision.curvature_clients", precision.curvature_clients, 1,
-                 "clients of a cohort that make them; with three or more, one that lies cannot decide");
+                 "clients of a cohort that make them; with three or more, one that lies cannot decide "
+                 "unless precision.combine is mean");
     list.integer(
         "precision.probe_samples", precision.probe_samples, 1,
         "samples of its own that a client measures on, at most: never more than a batch, and fewer, down to 8, where "
         "measuring would take more than half of the time that its training took");
     list.choice("precision.curvature_method", precision.curvature_method, curvature_method_choices(),
                 "how products with the Hessian are computed");
-    list.choice("precision.combine", precision.combine,
-                {{"mean", "weighted means; the clients are trusted"},
-                 {"clipped", "means of values within a factor of 4 of their weighted median"},
-                 {"median", "weighted medians"}},
-                "how the clients' statistics become the federation's");
+    list.choice(
+        "precision.combine", precision.combine,
+        {{"mean", "weighted means; the clients are trusted"},
+         {"clipped", "means of values within a factor of 4 of the clients' median, no weight above 4 of theirs"},
+         {"median", "medians, one vote a client"}},
+        "how the clients' statistics become the federation's");
     list.number("precision.smoothing", precision.smoothing, kShare, "weight of the newest round in moving averages");
 }
 
 void declare_guard(OptionList& list, PrecisionOptions& precision) {
-    list.number("precision.guard_loss", precision.guard_loss, {0, kInfinity},
-                "a round whose training loss is so many times the best one goes back to the last good model, with more "
-                "bits; 0: never");
+    list.number(
+        "precision.guard_loss", precision.guard_loss, {0, kInfinity},
+        "a round whose training loss is so many times the best one (plus 1), and above the first round's, goes back "
+        "to the last good model, with more bits; 0: never");
     list.number("precision.guard_saturation", precision.guard_saturation, kShare,
                 "a layer of which such a share of the quantized values is clipped gets more bits");
 }

@@ -23,8 +23,14 @@ QuantizerOptions narrowing(QuantizerOptions options) {
     return options;
 }
 
-constexpr QuantizerOptions kProbeOptions{Symmetry::symmetric, Granularity::per_sample, Rounding::stochastic,
-                                         Observer::minmax};
+/// What measures whether gradients may have few bits: with their own scheme, whatever their bits are now.
+QuantizerOptions probing(QuantizerOptions options) {
+    options.rounding = Rounding::stochastic;
+    options.observer = Observer::minmax;
+    options.bits = 0;
+    options.format8 = Format8::int8;
+    return options;
+}
 
 /// Whether observers learn from the pass.
 bool learns(const Pass& pass) {
@@ -59,7 +65,7 @@ WeightedLayer::WeightedLayer(const WeightedShape& shape, ProductMakers makers, c
       gradient_quantizer_(quantize.gradients),
       narrow_weight_quantizer_(narrowing(quantize.weights)),
       narrow_input_quantizer_(narrowing(quantize.activations)),
-      probe_quantizer_(kProbeOptions),
+      probe_quantizer_(probing(quantize.gradients)),
       weight_range_(learned_range(quantize.weights, channels())),
       input_range_(learned_range(quantize.activations, 1)),
       no_bias_(shape.bias ? 0 : static_cast<std::size_t>(channels())),

@@ -61,13 +61,13 @@ struct Outcome {
     bool costs_less(const Outcome& other) const { return cost != other.cost ? cost < other.cost : errs_less(other); }
 };
 
-Outcome outcome_of(std::span<const Ladder> ladders, const Rungs& rungs) {
-    Outcome sum;
-    for (std::size_t i = 0; i < ladders.size(); ++i) {
-        (ladders[i].bounded ? sum.error : sum.infinite) += ladders[i].errors[rungs[i]];
-        sum.cost += ladders[i].costs[rungs[i]];
-    }
-    return sum;
+Outcome operator+(const Outcome& a, const Outcome& b) {
+    return {a.infinite + b.infinite, a.error + b.error, a.cost + b.cost};
+}
+
+Outcome outcome_of(const Ladder& ladder, std::size_t rung) {
+    const double error = ladder.errors[rung];
+    return {ladder.bounded ? 0 : error, ladder.bounded ? error : 0, ladder.costs[rung]};
 }
 
 /// The place whose next step takes away the most error for its cost; none where no step takes any away.
@@ -89,26 +89,6 @@ std::optional<std::size_t> best_step(std::span<const Ladder> ladders, const Rung
     return best;
 }
 
-/// Calls consider(rungs) for the plans of the greedy path and all that differ from one of them in one place.
-template <typename Consider>
-void for_each_candidate(std::span<const Ladder> ladders, Consider&& consider) {
-    Rungs rungs(ladders.size(), 0);
-    for (;;) {
-        consider(rungs);
-        for (std::size_t i = 0; i < ladders.size(); ++i) {
-            const std::size_t own = rungs[i];
-            for (rungs[i] = 0; rungs[i] <= ladders[i].top(); ++rungs[i])
-                if (rungs[i] != own)
-                    consider(rungs);
-            rungs[i] = own;
-        }
-        const std::optional<std::size_t> step = best_step(ladders, rungs);
-        if (!step)
-            return;
-        ++rungs[*step];
-    }
-}
-
 std::vector<Ladder> ladders_of(std::span<const BitPlace> places, const Levels& levels) {
     std::vector<Ladder> ladders;
     for (const BitPlace& place : places)
@@ -116,20 +96,41 @@ std::vector<Ladder> ladders_of(std::span<const BitPlace> places, const Levels& l
     return ladders;
 }
 
-/// The best candidate that is allowed, in bits; `otherwise` where none is.
+/// The best candidate that is allowed, in bits; `otherwise` where none is. Sums over the places before and behind the
+/// one that differs make a candidate cost nothing but itself: path * places * levels in all.
 template <typename Allowed, typename Better>
 std::vector<int> choose_bits(std::span<const Ladder> ladders, Rungs otherwise, Allowed&& allowed, Better&& better) {
+    const std::size_t count = ladders.size();
     std::optional<Outcome> best;
     Rungs chosen = std::move(otherwise);
-    for_each_candidate(ladders, [&](const Rungs& rungs) {
-        const Outcome outcome = outcome_of(ladders, rungs);
-        if (allowed(outcome) && (!best || better(outcome, *best))) {
-            best = outcome;
-            chosen = rungs;
+    Rungs rungs(count, 0);
+    std::vector<Outcome> behind(count + 1);  // of the places from i on
+    const auto consider = [&](const Outcome& outcome, std::size_t place, std::size_t rung) {
+        if (!allowed(outcome) || (best && !better(outcome, *best)))
+            return;
+        best = outcome;
+        chosen = rungs;
+        if (place < count)
+            chosen[place] = rung;
+    };
+    for (std::optional<std::size_t> step = count; step; step = best_step(ladders, rungs)) {
+        if (*step < count)
+            ++rungs[*step];
+        for (std::size_t i = count; i-- > 0;)
+            behind[i] = outcome_of(ladders[i], rungs[i]) + behind[i + 1];
+        consider(behind[0], count, 0);
+        Outcome before;
+        for (std::size_t i = 0; i < count; ++i) {
+            for (std::size_t rung = 0; rung <= ladders[i].top(); ++rung)
+                if (rung != rungs[i])
+                    consider(before + outcome_of(ladders[i], rung) + behind[i + 1], i, rung);
+            before = before + outcome_of(ladders[i], rungs[i]);
         }
-    });
+        if (count == 0)
+            break;
+    }
     std::vector<int> bits;
-    for (std::size_t i = 0; i < ladders.size(); ++i)
+    for (std::size_t i = 0; i < count; ++i)
         bits.push_back(ladders[i].bits[chosen[i]]);
     return bits;
 }

@@ -129,27 +129,35 @@ std::vector<int> bits_of(const PrecisionPlan& plan, std::span<const ErrorModel::
 }
 
 std::vector<PlanChange> keep_within_budget(const Schema& schema, const Levels& levels, const ErrorModel& model,
-                                           double budget, PrecisionPlan& plan) {
+                                           double budget, PrecisionPlan& plan, const Granted& granted) {
     const double mean = mean_bits(schema, plan);
     if (mean <= budget)
         return {};
     const std::vector<int> current = bits_of(plan, model.where());
-    std::vector<BitPlace> places = model.places();
+    const std::vector<BitPlace> all = model.places();
+    std::vector<std::size_t> movable;
+    std::vector<BitPlace> places;
     double allowed = 0;
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        // What is below all levels stays where it is: its cost is spent, whatever is chosen for it here.
-        places[i].most = std::max(current[i], levels.lowest());
-        allowed += places[i].cost * (budget + places[i].most - current[i]);
-        if (!model.complete())
-            places[i].error = 1;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const auto& [layer, phase] = model.where()[i];
+        const int least = levels.raise(granted(layer, phase, levels.lowest()));
+        const bool moves = least < current[i];
+        allowed += all[i].cost * (budget - (moves ? 0 : current[i]));
+        if (!moves)
+            continue;
+        movable.push_back(i);
+        places.push_back(all[i]);
+        places.back().error = model.complete() ? all[i].error : 1;
+        places.back().least = least;
+        places.back().most = current[i];
     }
     const std::vector<int> chosen = best_within_cost(places, levels, allowed);
     PlanEditor editor(plan);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-        const auto share = [&](int bits) { return std::sqrt(error_of(std::span(&places[i], 1), std::array{bits})); };
-        const ErrorModel::Where& where = model.where()[i];
-        editor.set(where.layer, where.phase, std::min(chosen[i], current[i]),
-                   budget_reason(mean, budget, model, share(current[i]), share(chosen[i])));
+    for (std::size_t k = 0; k < places.size(); ++k) {
+        const auto share = [&](int bits) { return std::sqrt(error_of(std::span(&places[k], 1), std::array{bits})); };
+        const ErrorModel::Where& where = model.where()[movable[k]];
+        editor.set(where.layer, where.phase, chosen[k],
+                   budget_reason(mean, budget, model, share(current[movable[k]]), share(chosen[k])));
     }
     return std::move(editor).changes();
 }

@@ -31,6 +31,7 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -58,7 +59,8 @@ inline constexpr double kForwardDamping = 0.3;
 /// schedule then moves the weights too little to follow a bias.
 inline constexpr double kLeastRate = 0.15;
 
-/// The functionals of one step under a plan, relative to operands and gradients of norm 1: an error eps in what a layer
+/// The source's functionals of one step under a plan, as published and no proven bound: relative to operands and
+/// gradients of norm and range 1, an error eps in what a layer
 /// is given becomes L_i eps, and rounding its two operands to p bits adds 2 L_i u(p), u(p) = 1 / (2^p - 2) being half a
 /// step of a grid. Forward through the layers, backward through them in reverse, then the optimizer, whose state is
 /// rounded. L_i is the layer's `lipschitz`, or 1 where it has none (norms); the optimizer's the largest `step_gain`.
@@ -120,11 +122,20 @@ private:
 /// The plan's bits at the model's places, in their order.
 std::vector<int> bits_of(const PrecisionPlan& plan, std::span<const ErrorModel::Where> where);
 
+/// What becomes of bits that a plan gives a place, where the job fixes others; never less for more bits.
+using Granted = std::function<int(std::size_t layer, Phase phase, int bits)>;
+
+/// Takes in what a round measured: what was not measured keeps its value, what is not finite is replaced by the next
+/// value, and one measurement counts as at most 4 times off.
+void learn(LayerSensitivity& known, const LayerStatistics& measured, double weight);
+
 /// Lowers the plan's forward and backward bits until mean_bits is at most `budget`, so that the least error is added
 /// (best_within_cost); where the model is not complete all layers are taken as alike sensitive. Bits never rise, and
-/// those that change become levels. Returns what changed and why. A budget below the lowest level gives the lowest
+/// those that change become levels; a place that cannot go lower, since the job fixes its bits, stays and its cost
+/// counts. Returns what changed and why. A budget below the lowest level gives the lowest
 /// level everywhere.
-std::vector<PlanChange> keep_within_budget(const Schema& schema, const Levels& levels, const ErrorModel& model,
-                                           double budget, PrecisionPlan& plan);
+std::vector<PlanChange> keep_within_budget(
+    const Schema& schema, const Levels& levels, const ErrorModel& model, double budget, PrecisionPlan& plan,
+    const Granted& granted = [](std::size_t, Phase, int bits) { return bits; });
 
 }  // namespace dither

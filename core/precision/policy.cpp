@@ -95,6 +95,7 @@ void PlanEditor::finish(const Levels& levels, const std::vector<bool>& products)
         for (const Phase phase : {Phase::forward, Phase::backward})
             set(i, phase, levels.raise(kUndecidedBits), "no products to round");
     }
+    widest = levels.raise(widest);
     set_all(Phase::optimizer, widest, fmt::format("the widest of all layers and phases: {} bits", widest));
 }
 
@@ -114,7 +115,7 @@ double smooth(double known, float measured, double weight) {
 }
 
 double smooth_jumps(double known, float measured, double weight) {
-    if (measured > 0 && std::isfinite(measured) && known > 0 && std::isfinite(known)) {
+    if (measured >= 0 && std::isfinite(measured) && known > 0 && std::isfinite(known)) {
         const auto value = static_cast<double>(measured);
         const double near = std::clamp(value, known / kLargestJump, known * kLargestJump);
         return known + weight * (near - known);

@@ -20,12 +20,13 @@ struct LayerStatistics {
     float theta_norm = kNotMeasured;      ///< ||theta|| after training
     float curvature = kNotMeasured;       ///< h = ||Hv|| / ||v||, v Rademacher on this layer alone (Hessian block)
     float curvature_norm = kNotMeasured;  ///< kappa = spectral norm of the layer's Hessian block, by power iteration
-    float curvature_trace = kNotMeasured;  ///< of the layer's Hessian block, v'Hv of the same v (Hutchinson); 0 if below
-    float lipschitz = kNotMeasured;       ///< spectral norm of the layer's operator, or a bound on it; none for norms
+    float curvature_trace =
+        kNotMeasured;                ///< of the layer's Hessian block, v'Hv of the same v (Hutchinson); 0 if below
+    float lipschitz = kNotMeasured;  ///< spectral norm of the layer's operator, or a bound on it; none for norms
     float forward_sensitivity = kNotMeasured;   ///< ||change of the whole gradient|| where this layer alone rounds the
                                                 ///< operands of its forward product to kSensitivityBits
     float backward_sensitivity = kNotMeasured;  ///< likewise, the operands of its backward products
-    float step_gain = kNotMeasured;       ///< Lipschitz constant of the optimizer's step by the learning rate: 1 for SGD
+    float step_gain = kNotMeasured;  ///< Lipschitz constant of the optimizer's step by the learning rate: 1 for SGD
     float backward_error = kNotMeasured;  ///< eps = ||Q(gy) - gy|| / ||gy|| at 4 bits, stochastic rounding
     float update_range = kNotMeasured;    ///< max |update|, of untrained tensors too
     float update_rms = kNotMeasured;      ///< root mean square of the update, likewise

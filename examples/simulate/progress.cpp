@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -43,20 +42,13 @@ double mean_bits(const BitOps& ops) {
 
 constexpr std::size_t kMostReasons = 3;
 
-bool is_of_a_link(const RoundRecord& record, std::string_view reason) {
-    return std::ranges::any_of(record.changes, [&](const PlanChange& change) {
-        const bool link = change.phase == Phase::uplink || change.phase == Phase::downlink;
-        return link && reason.ends_with(fmt::format(" {} {} -> {}: {}", name_of(change.phase), change.from, change.to,
-                                                    change.reason));
-    });
-}
-
 /// The first reasons of the round, and how many more there are. The links' grids follow the updates all the time, so
 /// their changes are left to rounds.jsonl.
-std::vector<std::string> first_reasons(const RoundRecord& record) {
-    std::vector<std::string> reasons;
-    std::ranges::copy_if(record.reason, std::back_inserter(reasons),
-                         [&](const std::string& reason) { return !is_of_a_link(record, reason); });
+std::vector<std::string> first_reasons(const RoundRecord& record, const Schema& schema) {
+    std::vector<std::string> reasons = record.reason;
+    for (const PlanChange& change : record.changes)
+        if (change.phase != Phase::uplink && change.phase != Phase::downlink)
+            reasons.push_back(describe(change, schema));
     if (reasons.size() > kMostReasons + 1) {
         const std::size_t more = reasons.size() - kMostReasons;
         reasons.resize(kMostReasons);
@@ -80,12 +72,12 @@ ProgressDisplay::~ProgressDisplay() {
 
 void ProgressDisplay::show(const Progress& progress) {
     if (progress.ended != nullptr)
-        end_round(*progress.ended);
+        end_round(*progress.ended, *progress.schema);
     if (live_)
         draw(progress);
 }
 
-void ProgressDisplay::end_round(const RoundRecord& record) {
+void ProgressDisplay::end_round(const RoundRecord& record, const Schema& schema) {
     ++ended_;
     last_round_ = record.round;
     seconds_ += record.seconds;
@@ -99,7 +91,7 @@ void ProgressDisplay::end_round(const RoundRecord& record) {
     if (!live_)
         fmt::print(stderr, "round {}/{}  {}  {:.1f} s  {} left\n", record.round, rounds_, last_, record.seconds,
                    time_left());
-    const std::vector<std::string> reasons = first_reasons(record);
+    const std::vector<std::string> reasons = first_reasons(record, schema);
     if (live_ && !reasons.empty())  // above the bar, where they stay
         fmt::print(stderr, "\r\x1b[Kround {}:\n", record.round);
     for (const std::string& reason : reasons)

@@ -23,7 +23,7 @@ public:
     void show(const Progress& progress);
 
 private:
-    void end_round(const RoundRecord& record);
+    void end_round(const RoundRecord& record, const Schema& schema);
     void draw(const Progress& progress);
     std::string time_left() const;
 

@@ -5,8 +5,9 @@
 //     FACTOR]
 //
 // --scale: from a round on, every client reports the gradient of one layer (its norm, raw and smoothed) FACTOR times as
-// large, as it would be if that were so. --liars: that share of the clients multiplies every statistic by FACTOR or
-// divides by it, by turns. Updates themselves stay as they are. The run leaves what dither-simulate leaves.
+// large; sensitivities, which speak of the whole gradient, stay. --liars: that share of the clients multiplies every
+// statistic by FACTOR or divides by it, by turns, and makes up those that it was not asked for. Updates themselves stay
+// as they are. The run leaves what dither-simulate leaves.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -61,16 +62,18 @@ private:
             for (float* norm : {&update.report.layers.at(tampering_.layer).grad_norm,
                                 &update.report.layers.at(tampering_.layer).signal_norm})
                 *norm *= *norm < 0 ? 1 : tampering_.scale;
-        if (!lies(update.client))
+        const std::uint32_t before = liars_below(update.client);
+        if (liars_below(update.client + 1) == before)
             return;
-        const float factor = update.client % 2 == 0 ? tampering_.lie : 1 / tampering_.lie;
+        const float factor = before % 2 == 0 ? tampering_.lie : 1 / tampering_.lie;
         for (LayerStatistics& layer : update.report.layers)
-            for_each_statistic(layer, [&](const char*, float& value, Combine) { value *= value < 0 ? 1 : factor; });
+            for_each_statistic(
+                layer, [&](const char*, float& value, Combine) { value = value < 0 ? factor : value * factor; });
     }
 
-    /// Spread evenly over the clients.
-    bool lies(std::uint32_t client) const {
-        return std::floor((client + 1) * tampering_.liars) > std::floor(client * tampering_.liars);
+    /// Of the clients below this one: liars are spread evenly.
+    std::uint32_t liars_below(std::uint32_t client) const {
+        return static_cast<std::uint32_t>(client * tampering_.liars);
     }
 
     std::unique_ptr<Channel> inner_;
@@ -114,7 +117,11 @@ void read_scale(Options& options, const Schema& schema) {
     if (layer == layers.end() || equals == std::string::npos)
         throw InputError(fmt::format("--scale {}: expected LAYER=FACTOR with a layer of the model", options.scale));
     options.tampering.layer = static_cast<std::size_t>(layer - layers.begin());
-    options.tampering.scale = std::stof(options.scale.substr(equals + 1));
+    try {
+        options.tampering.scale = std::stof(options.scale.substr(equals + 1));
+    } catch (const std::logic_error&) {
+        throw InputError(fmt::format("--scale {}: expected a number after the =", options.scale));
+    }
 }
 
 void run(Options options) {

@@ -19,12 +19,18 @@ say() { echo "$*" >&2; "$@"; }
 trap 'exit 1' TERM
 fail() { echo "FAILED: $*" >&2; kill -TERM $$; exit 1; }
 
+# A run that cannot go on ends with 1: a result, which a report counts. Everything else is a fault of the study.
+gave_up() {
+    [ "$2" -eq 1 ] && [ -n "${COUNT_FAILED:-}" ] || fail "$1 ended with $2"
+    touch "$1/failed"
+}
+
 # train DIR SEED OVERRIDES...: what made a run is beside it; a folder of other arguments is not taken for it
 train() {
     local dir=$1 seed=$2 arguments
     shift 2
     arguments="${common[*]} --set job.seed=$seed $*"
-    if [ -s "$dir/summary.json" ]; then
+    if [ -s "$dir/summary.json" ] || [ -e "$dir/failed" ]; then
         [ ! -e "$dir/arguments" ] || [ "$(<"$dir/arguments")" = "$arguments" ] ||
             fail "$dir holds a run with '$(<"$dir/arguments")', expected '$arguments': move it away or choose another folder"
         return
@@ -32,8 +38,10 @@ train() {
     rm -rf "$dir"
     mkdir -p "$dir"
     echo "$arguments" >"$dir/arguments"
-    say "$bin/dither-simulate" examples/jobs/fashion_cnn2.toml --quiet --workers "${WORKERS:-2}" --out "$dir" \
-        "${common[@]}" --set job.seed="$seed" "$@" >/dev/null
+    local quiet=--quiet
+    [ -z "${PROGRAM:-}" ] || quiet=
+    say "$bin/${PROGRAM:-dither-simulate}" examples/jobs/fashion_cnn2.toml $quiet --workers "${WORKERS:-2}" --out "$dir" \
+        "${common[@]}" --set job.seed="$seed" "$@" >/dev/null || gave_up "$dir" $?
 }
 
 # score DIR NAME OPTIONS...: the evaluation of the run in DIR, kept as DIR/NAME.json

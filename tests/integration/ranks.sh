@@ -48,6 +48,19 @@ done
 refuses 2 'federation.devices\[1\].share: the shares up to here sum to 1.1' "$bin/dither-simulate" \
     "$work/devices.toml" --out "$work/never" --set 'federation.devices=[{share=0.6}, {share=0.5}]'
 
+# Nor does it where a policy rules the uplink and the bytes of a round are limited.
+cat "$work/job.toml" - >"$work/budget.toml" <<JOB
+[precision]
+policy = "loss"
+byte_budget = 3600
+JOB
+"$bin/dither-simulate" --quiet --workers 1 "$work/budget.toml" --out "$work/budget1" --set output.pictures=false >/dev/null
+mpirun -n 3 "$bin/dither-simulate" --quiet "$work/budget.toml" --out "$work/budget3" --set output.pictures=false >/dev/null
+[ "$(hash_of "$work/budget1")" = "$(hash_of "$work/budget3")" ] || fail "budget: 3 ranks give another model"
+diff <(rounds_of "$work/budget1") <(rounds_of "$work/budget3") || fail "budget: 3 ranks report other rounds"
+jq -e -s 'any(.[]; .reason | test("byte_budget 3600: grids"))' "$work/budget1/rounds.jsonl" >/dev/null ||
+    fail "the byte budget did not bind"
+
 # A bad job under mpirun: said once, and every rank ends.
 refuses 2 'cohort' mpirun -n 3 "$bin/dither-simulate" "$work/job.toml" --out "$work/never" --set federation.cohort=99
 [ "$(grep -c 'dither-simulate:' "$work/stderr")" -eq 1 ] || fail "the error was not said exactly once"

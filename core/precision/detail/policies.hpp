@@ -83,7 +83,6 @@ double smooth(double known, float measured, double weight);
 double smooth_jumps(double known, float measured, double weight);
 inline constexpr double kLargestJump = 4;
 /// Updates what is known of a layer's sensitivity by smooth_jumps.
-void learn(LayerSensitivity& known, const LayerStatistics& measured, double weight);
 
 /// The level for `raw` bits. It goes down only where raw + 0.25 fits too, so that noise in a statistic does not move
 /// the plan to and fro.

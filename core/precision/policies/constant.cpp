@@ -19,7 +19,15 @@ public:
     explicit Constant(PrecisionPlan plan) : plan_(std::move(plan)) {}
 
     PrecisionPlan initial() const override { return plan_; }
-    std::vector<PlanChange> update(const Observation&, PrecisionPlan&) override { return {}; }
+    /// Back to it, after an alarm has raised bits or a budget has lowered them.
+    std::vector<PlanChange> update(const Observation& observation, PrecisionPlan& plan) override {
+        check_observation(observation, plan, plan_.layers.size());
+        PlanEditor editor(plan);
+        for (std::size_t i = 0; i < plan_.layers.size(); ++i)
+            for (const Phase phase : {Phase::forward, Phase::backward, Phase::optimizer})
+                editor.set(i, phase, plan_.layers[i][phase], fmt::format("always {} bits", plan_.layers[i][phase]));
+        return std::move(editor).changes();
+    }
 
 private:
     PrecisionPlan plan_;

@@ -13,9 +13,9 @@
 // Descent in units of what a bit costs, so that large and small layers move alike, and ascent of the price lambda while
 // the error is above the target. It settles where every place buys the last bit at the same price. b stays between a
 // quarter of a bit below the lowest level, where hysteresis lets go, and 32, and a plan takes it raised to a level:
-// its predicted error is below that of b. That leaves b's gains between levels unused, which is the price of relaxing.
-// Starts at precision.bits, and waits there until every layer with products has been measured. Layers without products
-// keep 8 bits; the optimizers take the widest of all, at least 8.
+// up to 8 bits its predicted error is below that of b. That leaves b's gains between levels unused, which is the price
+// of relaxing. Starts at precision.bits, and waits there until every layer with products has been measured. Layers
+// without products keep 8 bits; the optimizers take the widest of all, at least 8.
 #include "core/precision/detail/policies.hpp"
 #include "core/vector_math.hpp"
 

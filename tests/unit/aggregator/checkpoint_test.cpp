@@ -64,8 +64,9 @@ std::string body_of(const std::filesystem::path& file) {
 /// What version 3 ends with where nothing is averaged: an empty list (u64), no rounds (u32), two absent numbers.
 const std::string kNothingAveraged = std::string(12, '\0') + std::string(2, '\1');
 /// What version 4 ends with: the inputs of the layers, which are 0 here (u64, f64 each), five totals, the round of the
-/// model, and no model to go back to (u32, two u64).
-const std::string kNothingGood = std::string("\2\0\0\0\0\0\0\0", 8) + std::string(2 * 8 + 5 * 8 + 4 + 4 + 2 * 8, '\0');
+/// model, and nothing to go back to (u32, four u64, u32).
+const std::string kNothingGood =
+    std::string("\2\0\0\0\0\0\0\0", 8) + std::string(2 * 8 + 5 * 8 + 4 + 4 + 4 * 8 + 4, '\0');
 const std::string kPlainEnd = kNothingAveraged + kNothingGood;
 
 /// Its body without the end, which must be there.
@@ -104,7 +105,19 @@ Checkpoint guarded_checkpoint() {
     checkpoint.totals.probe_seconds = 0.125;
     checkpoint.totals.plan_changes = 12;
     checkpoint.model_round = 6;
-    checkpoint.good = {.round = 5, .model = {1, 2, 3, 4, 5, 6, 7, 8}, .strategy = {0.25F}};
+    checkpoint.good = {.round = 5,
+                       .model = {1, 2, 3, 4, 5, 6, 7, 8},
+                       .strategy = {0.25F},
+                       .links = {0.5, -1},
+                       .averaged = {8, 7, 6, 5, 4, 3, 2, 1},
+                       .averaged_rounds = 2};
+    return checkpoint;
+}
+
+/// As it is read from a file of an earlier version, which does not say which round made its model.
+Checkpoint read_as(Checkpoint checkpoint, std::uint32_t version) {
+    checkpoint.version = version;
+    checkpoint.model_round = checkpoint.round;
     return checkpoint;
 }
 
@@ -156,7 +169,7 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "4764ee7694e105d56cf86d9d46cf5791a364d4019585cbf65bdbc0c34411de69");
         write_text(file, bytes);
-        CHECK(load_checkpoint(file) == sample_checkpoint());
+        CHECK(load_checkpoint(file) == read_as(sample_checkpoint(), 1));
     }
 
     TEST_CASE("version 2 keeps its bytes: old checkpoints stay readable") {
@@ -170,7 +183,7 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "a1ba008f4f79ef8f764601735c297466992bebcba5bdae3420a6c37c40c996e9");
         write_text(file, bytes);
-        CHECK(load_checkpoint(file) == checkpoint);
+        CHECK(load_checkpoint(file) == read_as(checkpoint, 2));
     }
 
     TEST_CASE("version 3 keeps its bytes: old checkpoints stay readable") {
@@ -179,7 +192,7 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, averaged_checkpoint());
         const std::string bytes = sealed(without(body_of(file), kNothingGood), 3);
         write_text(file, bytes);
-        CHECK(load_checkpoint(file) == averaged_checkpoint());
+        CHECK(load_checkpoint(file) == read_as(averaged_checkpoint(), 3));
         CHECK(bytes.size() == 574 + 8 + 8 + 8 * 4 + 4 + 2 * 9);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "9f3678656d0e3e10c8302d43d1dbe9876e3c2ec99f592cbd470608982b707d44");
@@ -191,9 +204,10 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, guarded_checkpoint());
         CHECK(load_checkpoint(file) == guarded_checkpoint());
         const std::string bytes = read_text(file);
-        CHECK(bytes.size() == 574 + 8 + 14 + 8 + 2 * 8 + 5 * 8 + 4 + 4 + 8 + 8 * 4 + 8 + 4);
+        const std::size_t good = 4 + (8 + 8 * 4) + (8 + 4) + (8 + 2 * 8) + (8 + 8 * 4) + 4;
+        CHECK(bytes.size() == 574 + 8 + 14 + 8 + 2 * 8 + 5 * 8 + 4 + good);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
-              "e151bd76925a88da840c1ce514a2a58812f7bea63fbdb4e7113e9af712f69191");
+              "572ce3a0a5b6b6f28c0f31c113a5f92cca59a6f22b1b3ec79fdbe4f5417affb3");
     }
 
     TEST_CASE("tensors that are not trained come back as such") {
@@ -333,6 +347,9 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         checkpoint = guarded_checkpoint();
         checkpoint.good.round = 7;
+        CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        checkpoint = guarded_checkpoint();
+        checkpoint.good.averaged.pop_back();
         CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
         checkpoint = guarded_checkpoint();
         checkpoint.model_round = 8;

@@ -82,13 +82,23 @@ TEST_SUITE("aggregator/combination") {
         }
     }
 
-    TEST_CASE("a median is of the weight, and the lower one of two") {
+    TEST_CASE("a median is of the clients, whatever weight they claim, and the lower one of two") {
         std::vector<WeightedReport> reports{report(1, 1, all_of(1)), report(2, 1, all_of(2)), report(3, 1, all_of(4))};
         CHECK(combine(reports, 1, Combination::median)[0] == all_of(2));
-        reports[2].weight = 2;
+        reports[2].weight = 1'000'000;
         CHECK(combine(reports, 1, Combination::median)[0] == all_of(2));
-        reports[2].weight = 3;
-        CHECK(combine(reports, 1, Combination::median)[0] == all_of(4));
+        reports.push_back(report(4, 1, all_of(8)));
+        CHECK(combine(reports, 1, Combination::median)[0] == all_of(2));
+    }
+
+    TEST_CASE("a client that lies and claims to be many cannot decide: its value is clipped, and its weight") {
+        std::vector<WeightedReport> reports{report(1, 10, all_of(1)), report(2, 10, all_of(1)),
+                                            report(3, std::uint64_t{1} << 39, all_of(1e6F), 1e6F)};
+        for_each_value(combine(reports, 1, Combination::clipped)[0], [](float value) {
+            CHECK(value <= 4);  // 4 times the honest value, with 4 of the 6 parts of the weight; update_range: 4
+        });
+        CHECK(combine_train_loss(reports, Combination::clipped) == doctest::Approx((10 + 10 + 40 * 4) / 60.0));
+        CHECK(combine_train_loss(reports, Combination::median) == 1);
     }
 
     TEST_CASE("a fifth of liars moves no statistic by more than the clip allows, and the median hardly at all") {

@@ -102,6 +102,13 @@ bool can_execute(const Device& device, const PrecisionPlan& plan) {
 
 const std::vector<Device> kFourDevices{{}, {.widths = {8, 32}}, {.widths = {2, 6}}, {.widths = {32}}};
 
+std::vector<UnequalPeer> speaking_for_each(std::uint32_t clients, const Device& device) {
+    std::vector<UnequalPeer> peers;
+    for (std::uint32_t client = 0; client < clients; ++client)
+        peers.push_back({.device = device, .client = client});
+    return peers;
+}
+
 /// A node for each of four clients, the first of them the slowest, or the last.
 std::vector<UnequalPeer> four_peers(bool first_is_slow) {
     std::vector<UnequalPeer> peers;
@@ -189,7 +196,7 @@ TEST_SUITE("aggregator/devices") {
     TEST_CASE("a node runs what both the job and itself allow") {
         Job job = four_bit_job(4);
         job.federation.devices = {{.share = 1, .widths = {8, 16, 32}, .memory = 0}};
-        const Outcome outcome = run_unequal(job, {{.device = {.widths = {4, 16, 32}}}});
+        const Outcome outcome = run_unequal(job, speaking_for_each(4, {.widths = {4, 16, 32}}));
         for (const auto& [client, plans] : outcome.sent)
             CHECK(plans.at(1).layers[0].forward == 16);
     }
@@ -198,7 +205,7 @@ TEST_SUITE("aggregator/devices") {
         Job job = four_bit_job(4);
         job.precision.bits = 16;
         job.precision.levels = {16, 32};
-        const Outcome outcome = run_unequal(job, {{.device = {.memory = 1}}});
+        const Outcome outcome = run_unequal(job, speaking_for_each(4, {.memory = 1}));
         CHECK(outcome.sent.at(0).at(1).layers[0].backward == 8);
         CHECK(outcome.sent.at(0).at(1).layers[0].forward == 16);
         CHECK(outcome.rounds.size() == 5);
@@ -208,16 +215,27 @@ TEST_SUITE("aggregator/devices") {
         Job job = four_bit_job(4);
         job.quantize.gradients.bits = 4;
         const Outcome calm = run_unequal(job, {UnequalPeer{}});
-        const Outcome outcome = run_unequal(job, {{.device = {.widths = {8, 32}}}, {.device = {.widths = {4}}}}, 1);
+        const Outcome outcome = run_unequal(job, {{.device = {.widths = {8, 32}}, .client = 2}, UnequalPeer{}}, 1);
         CHECK(outcome.result.model == calm.result.model);
         for (const json& round : outcome.rounds)
             CHECK(round["plans"] == 1);
     }
 
+    TEST_CASE("a node with limits that speaks for any client is sent away: who hosts a client must not show") {
+        const Job job = four_bit_job(4);
+        const Outcome calm = run_unequal(job, {UnequalPeer{}});
+        for (const Device& limited : {Device{.widths = {32}}, Device{.memory = 1}}) {
+            const Outcome outcome = run_unequal(job, {{.device = limited}, UnequalPeer{}}, 1);
+            CHECK(outcome.result.model == calm.result.model);
+            CHECK(outcome.sent == calm.sent);
+        }
+    }
+
     TEST_CASE("a task that moves to another node is fitted and counted anew") {
         const Job job = four_bit_job(4);
         const Outcome calm = run_unequal(job, {UnequalPeer{}});
-        const Outcome stormy = run_unequal(job, {{.device = {.widths = {32}}, .leaves_after = 0}, UnequalPeer{}});
+        const Outcome stormy =
+            run_unequal(job, {{.device = {.widths = {32}}, .client = 1, .leaves_after = 0}, UnequalPeer{}});
         CHECK(stormy.result.model == calm.result.model);
         CHECK(stormy.rounds[0]["plans"] == 1);
         CHECK(stormy.rounds[0]["bit_ops"] == calm.rounds[0]["bit_ops"]);

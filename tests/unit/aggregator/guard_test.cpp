@@ -22,7 +22,7 @@ Guard guard_of(double loss, double saturation = 0.5) {
 TEST_SUITE("aggregator/guard") {
     TEST_CASE("a loss far above the best one is refused with both numbers, and one near it is not") {
         Guard guard = guard_of(4);
-        for (const double loss : {100.0, 2.3, 1.0, 5.0, 0.5, 3.0})  // the first may be anything
+        for (const double loss : {2.5, 2.3, 1.0, 5.0, 0.5, 3.0})  // the first may be anything
             CHECK(guard.judge(loss).empty());
         CHECK(guard.judge(3.01) == "the training loss of 3.01 is above 3 = 4 * 0.5 + 1");
     }
@@ -36,10 +36,18 @@ TEST_SUITE("aggregator/guard") {
     TEST_CASE("a best loss that was luck is forgotten: each refusal doubles it") {
         Guard guard = guard_of(4);
         CHECK(guard.judge(0.1).empty());
-        CHECK_FALSE(guard.judge(1.5).empty());  // > 1.4
-        CHECK(guard.judge(1.5).empty());        // <= 1.8
-        CHECK_FALSE(guard.judge(10).empty());
-        CHECK_FALSE(guard.judge(10).empty());
+        CHECK_FALSE(guard.judge(2.5).empty());  // > 1.4
+        CHECK(guard.judge(2.5).empty());        // <= 3 = 4 * 2 / 4 + 1: so it is from a best loss of 0, too
+        CHECK_FALSE(guard.judge(20).empty());
+        CHECK_FALSE(guard.judge(20).empty());
+    }
+
+    TEST_CASE("a loss below that of the untrained model is no divergence") {
+        Guard guard = guard_of(4);
+        CHECK(guard.judge(100).empty());
+        CHECK(guard.judge(0.1).empty());
+        CHECK(guard.judge(100).empty());
+        CHECK(guard.judge(101) == "the training loss of 101 is above 1.4 = 4 * 0.1 + 1");
     }
 
     TEST_CASE("a loss that is no number is refused from the first round on") {
@@ -73,6 +81,7 @@ TEST_SUITE("aggregator/guard") {
         other.restore(one.state());
         CHECK(other.judge(4) == one.judge(4));
         CHECK(other.state() == one.state());
-        CHECK_THROWS_AS(one.restore(std::vector<double>{1, 2}), PreconditionError);
+        CHECK_THROWS_AS(one.restore(std::vector<double>{1}), PreconditionError);
+        CHECK_THROWS_AS(one.restore(std::vector<double>{1, 2, 3}), PreconditionError);
     }
 }

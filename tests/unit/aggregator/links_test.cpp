@@ -159,7 +159,7 @@ TEST_SUITE("aggregator/links: water-filling") {
     }
 
     TEST_CASE("disagreement is what the mean update lacks, and never nothing") {
-        CHECK(disagreement_of(5, 3, 10) == doctest::Approx(16));
+        CHECK(disagreement_of(5, 3, 10) == doctest::Approx(16 * 10 / 9.0));
         CHECK(disagreement_of(5, 5, 10) == doctest::Approx(0.25));  // clients that agree
         CHECK(disagreement_of(5, 7, 10) == doctest::Approx(0.25));  // reports that the mean contradicts
         CHECK(disagreement_of(5, 3, 1) < 0);
@@ -275,7 +275,7 @@ TEST_SUITE("aggregator/links") {
         CHECK(changes[0].phase == Phase::uplink);
         CHECK(changes[0].from == before.layers[0].uplink);
         CHECK(changes[0].to == plan.layers[0].uplink);
-        CHECK(changes[0].reason == "step 0.0438 for updates of RMS 0.1 that reach 100 and disagree by 0.08");
+        CHECK(changes[0].reason == "step 0.0506 for updates of RMS 0.1 that reach 100 and disagree by 0.0924");
     }
 
     TEST_CASE("restored links choose as the interrupted ones would have") {

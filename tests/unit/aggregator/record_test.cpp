@@ -74,7 +74,7 @@ TEST_SUITE("aggregator/record") {
         CHECK(line["bit_ops_probe"] == 8e9);
         CHECK(line["seconds"] == 2);
         CHECK(line["model_sha256"] == std::string(64, '0'));
-        CHECK(line["reason"] == "one; two");
+        CHECK(line["reason"] == "one; two; fc2 backward 8 -> 4: step error 0.19; fc1 forward 4 -> 8: saturated");
         const json& layer = line["layers"][0];
         CHECK(layer["name"] == "fc1");
         CHECK(layer["bits"] == json{{"forward", 8}, {"backward", 4}, {"optimizer", 8}, {"uplink", 8}, {"downlink", 8}});

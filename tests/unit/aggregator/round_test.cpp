@@ -59,6 +59,7 @@ Scenario draw_scenario() {
     scenario.asked = *rc::gen::inRange<std::uint32_t>(1, 9);
     scenario.rules.cohort = *rc::gen::inRange<std::uint32_t>(1, scenario.asked + 1);
     scenario.rules.quorum = *rc::gen::inRange<std::uint32_t>(1, scenario.rules.cohort + 1);
+    scenario.rules.divergence = *rc::gen::inRange<std::uint32_t>(1, scenario.rules.cohort + 1);
     const auto count = *rc::gen::inRange(0, 30);
     for (int i = 0; i < count; ++i) {
         // Divergence and the deadline end a round, so they come seldom; one client too many was never asked.
@@ -127,6 +128,38 @@ TEST_SUITE("aggregator/round") {
         REQUIRE(actions.size() == 1);
         CHECK(std::get<Abandon>(actions[0]).reason == "client 2 diverged: loss is NaN at step 4");
         CHECK(round.state_of(1) == State::late);
+    }
+
+    TEST_CASE("fewer diverged clients than the rules say are lost, and the round goes on, in any order") {
+        const RoundRules rules{.cohort = 4, .quorum = 2, .divergence = 2};
+        Round one(1, first_clients(4), rules);
+        CHECK(one.handle(ClientDiverged{2, "NaN"}).empty());
+        CHECK(one.state_of(2) == State::lost);
+        for (const std::uint32_t client : {0U, 1U})
+            CHECK(one.handle(UpdateArrived{client}).size() == 1);
+        CHECK(count_of<Close>(one.handle(UpdateArrived{3})) == 1);
+        Round two(1, first_clients(4), rules);
+        for (const std::uint32_t client : {0U, 1U})
+            two.handle(UpdateArrived{client});
+        CHECK(two.handle(ClientDiverged{2, "NaN"}).empty());
+        const auto actions = two.handle(ClientDiverged{3, "NaN"});
+        REQUIRE(actions.size() == 1);
+        CHECK(std::get<Abandon>(actions[0]).diverged);
+        CHECK(std::get<Abandon>(actions[0]).reason == "2 clients diverged; client 3 diverged: NaN");
+    }
+
+    TEST_CASE("a quorum that divergence puts out of reach is a divergence once enough have diverged, and else none") {
+        const RoundRules rules{.cohort = 4, .quorum = 4, .divergence = 2};
+        Round many(1, first_clients(4), rules);
+        CHECK(many.handle(ClientDiverged{0, "NaN"}).empty());
+        CHECK(std::get<Abandon>(many.handle(ClientDiverged{1, "NaN"}).at(0)).diverged);
+        Round few(1, first_clients(4), rules);
+        few.handle(ClientDiverged{0, "NaN"});
+        for (const std::uint32_t client : {1U, 2U})
+            few.handle(UpdateArrived{client});
+        const auto actions = few.handle(UpdateArrived{3});
+        REQUIRE(count_of<Abandon>(actions) == 1);
+        CHECK_FALSE(std::get<Abandon>(actions.back()).diverged);
     }
 
     TEST_CASE("a client's second update and a stranger's update are refused and change nothing") {

@@ -139,6 +139,45 @@ TEST_SUITE("aggregator/server: guard") {
         CHECK(load_checkpoint(folder.path() / "model.dither").round == 4);
     }
 
+    TEST_CASE("a refusal with nothing left to change is tried again, for the guard can be wrong") {
+        Job job = guarded_job();
+        job.precision.policy = "fp32";
+        const TemporaryFolder folder;
+        const auto rounds = run_with_losses(job, {{3, 50.0F}, {4, 50.0F}}, folder);
+        REQUIRE(rounds.size() == 6);
+        CHECK(rounds[3]["committed"] == false);
+        CHECK(rounds[3]["changes"].empty());
+        CHECK(rounds[4]["committed"] == true);
+    }
+
+    TEST_CASE("one client of many that says in every round that it diverged raises no bits and ends no run") {
+        Job job = guarded_job();
+        job.federation.clients = job.federation.cohort = 8;
+        const TemporaryFolder folder;
+        run(job, folder.path(), {{diverging_in(job, 1, 6)}});
+        for (const json& round : rounds_of(folder.path())) {
+            CHECK(round["committed"] == true);
+            CHECK(round["dropped"] == 1);
+            CHECK(round["layers"][0]["bits"]["forward"] == 8);
+        }
+    }
+
+    TEST_CASE("measurements that nobody asked for do not count") {
+        Job job = guarded_job();
+        job.precision.policy = "numgeom";
+        job.precision.curvature_clients = 1;
+        const auto lie = [](Update& update) {
+            for (LayerStatistics& layer : update.report.layers)
+                if (layer.forward_sensitivity < 0)
+                    layer.forward_sensitivity = layer.curvature_norm = layer.curvature_trace = layer.lipschitz = 1e6F;
+        };
+        const TemporaryFolder calm;
+        const TemporaryFolder stormy;
+        const RunResult expected = run_honestly(job, calm.path());
+        CHECK(run(job, stormy.path(), {{dishonest(job, lie)}}).model == expected.model);
+        CHECK(rounds_of(stormy.path()) == rounds_of(calm.path()));
+    }
+
     TEST_CASE("clipped values raise the bits of their layer alone") {
         const Job job = guarded_job();
         const TemporaryFolder folder;

@@ -91,13 +91,15 @@ pictures = false
     }
 
     TEST_CASE("what 8 and 16 bits stand for is one choice for all tensors") {
-        const Job job = with({"quantize.format8=e4m3", "quantize.format16=fp16"});
+        const Job job = with({"quantize.format8=e4m3", "quantize.format16=fp16", "precision.policy=uniform"});
         for (const dither::QuantizerOptions& options :
              {job.quantize.weights, job.quantize.activations, job.quantize.gradients}) {
             CHECK(options.format8 == dither::Format8::e4m3);
             CHECK(options.format16 == dither::Format16::fp16);
         }
         CHECK(Job{}.quantize.weights.format16 == dither::Format16::bf16);
+        CHECK_THROWS_WITH_AS(with({"quantize.format8=e4m3"}), doctest::Contains("floats of 8 bits err otherwise"),
+                             dither::InputError);
         CHECK_THROWS_WITH_AS(with({"quantize.format8=e3m4"}), doctest::Contains("e5m2"), dither::InputError);
     }
 

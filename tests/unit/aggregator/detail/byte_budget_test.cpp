@@ -55,7 +55,28 @@ TEST_SUITE("aggregator/byte_budget") {
         Round round{.coarsest = 4};
         const Fitted fitted = round.fit(200);
         CHECK_FALSE(fitted.fits);
+        CHECK(fitted.coarsest);
         CHECK(fitted.bytes == doctest::Approx(100 + 125 * std::log2(65)));
         CHECK_FALSE(Round{}.fit(50).fits);
+    }
+
+    TEST_CASE("a search that gives up where grids could be coarser does not call them the coarsest") {
+        int tries = 0;
+        const auto never = [&](double) { return ++tries, 1000.0; };
+        const Fitted fitted = fit_coarseness(10, 1e9, never, [] { return true; });
+        CHECK_FALSE(fitted.fits);
+        CHECK_FALSE(fitted.coarsest);
+        CHECK(tries < 100);
+    }
+
+    TEST_CASE("a coarseness is a power of the sixteenth root of 2, to the bit") {
+        Round round;
+        const double coarseness = round.fit(600).coarseness;
+        CHECK(coarseness > 1);
+        const double sixteenths = 16 * std::log2(coarseness);
+        CHECK(sixteenths == doctest::Approx(std::round(sixteenths)).epsilon(1e-12));
+        CHECK(fit_coarseness(
+                  0, 8.0, [](double c) { return c >= 8 ? 0.0 : 3.0; }, [] { return true; })
+                  .coarseness == 8);
     }
 }

@@ -1,8 +1,24 @@
 #include "aggregator/detail/run_state.hpp"
 
+#include "core/error.hpp"
+#include "tests/unit/aggregator/fake_federation.hpp"
+
 #include <doctest/doctest.h>
 
 using namespace dither;
+using test::small_job;
+
+namespace {
+
+/// What a run's state borrows.
+struct Home {
+    std::unique_ptr<Backend> backend = make_backend({});
+    std::unique_ptr<Model> model;
+
+    explicit Home(const Job& job) : model(make_model(job.model, job.quantize, {Shape{1, 4}, 3, 10}, *backend)) {}
+};
+
+}  // namespace
 
 TEST_SUITE("aggregator/run_state") {
     TEST_CASE("jobs that differ are told apart by the names of their keys") {
@@ -33,5 +49,51 @@ TEST_SUITE("aggregator/run_state") {
         CHECK(identity(one) != identity(other));
         other.train.schedule.kind = "step";
         CHECK(differing_keys(to_toml(one), to_toml(other)) == "train.schedule");
+    }
+
+    TEST_CASE("a run of an earlier version is not resumed, and is told why") {
+        const Job job = small_job();
+        Home home(job);
+        RunState state(job, *home.model);
+        Checkpoint old = state.checkpoint();
+        old.version = 3;
+        std::string error;
+        try {
+            state.restore(old, "model.dither");
+        } catch (const InputError& e) {
+            error = e.what();
+        }
+        CHECK(error == "model.dither was written by an earlier version (3): runs of version 4 can be resumed");
+    }
+
+    TEST_CASE("a state to go back to that this job cannot have is refused by name") {
+        const Job job = small_job();
+        Home home(job);
+        RunState state(job, *home.model);
+        Checkpoint checkpoint = state.checkpoint();
+        checkpoint.good.strategy = {1, 2, 3};
+        CHECK_THROWS_AS(state.restore(checkpoint, "model.dither"), InputError);
+        checkpoint = state.checkpoint();
+        checkpoint.good.links.pop_back();
+        CHECK_THROWS_AS(state.restore(checkpoint, "model.dither"), InputError);
+    }
+
+    TEST_CASE("the average of the models goes back with the model") {
+        const Job job = small_job();
+        Home home(job);
+        RunState state(job, *home.model);
+        const auto next = [&](std::uint32_t round, float value) {
+            std::ranges::fill(home.model->parameters(), value);
+            state.model_round = state.round = round;
+            state.average.add(std::as_const(*home.model).parameters());
+        };
+        next(1, 1);
+        state.model_is_good();
+        next(2, 3);
+        CHECK(state.average.model()[0] == 2);
+        CHECK(state.roll_back() == 1);
+        CHECK(state.average.rounds() == 1);
+        CHECK(state.average.model()[0] == 1);
+        CHECK(std::as_const(*home.model).parameters()[0] == 1);
     }
 }

@@ -166,6 +166,22 @@ TEST_SUITE("core/precision/error_model") {
         CHECK(plan == PrecisionPlan::uniform(3, 8));
     }
 
+    TEST_CASE("bits that the job fixes stay, and the others pay for them") {
+        const ErrorModel model(three_layers(), three_known());
+        PrecisionPlan plan = PrecisionPlan::uniform(3, 8);
+        const auto forward_is_fixed = [](std::size_t, Phase phase, int bits) {
+            return phase == Phase::forward ? 8 : bits;
+        };
+        keep_within_budget(three_layers(), Levels({4, 8, 16, 32}), model, 6, plan, forward_is_fixed);
+        for (const std::size_t layer : {0, 2})
+            CHECK(plan.layers[layer].forward == 8);
+        CHECK(mean_bits(three_layers(), plan) <= 6);
+        keep_within_budget(three_layers(), Levels({4, 8, 16, 32}), model, 4, plan, forward_is_fixed);
+        CHECK(plan.layers[0].backward == 4);  // as low as it goes
+        CHECK(plan.layers[2].backward == 4);
+        CHECK(plan.layers[0].forward == 8);
+    }
+
     TEST_CASE("a budget takes bits from where they are missed least, and says so") {
         std::vector<LayerSensitivity> known = three_known();
         known[2].backward = 0.01;  // half of all work

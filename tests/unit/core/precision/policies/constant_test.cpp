@@ -7,6 +7,15 @@
 using namespace dither;
 
 TEST_SUITE("core/precision/policies/constant") {
+    TEST_CASE("uniform comes back to its bits after an alarm has raised them") {
+        PolicyRun uniform({.policy = "uniform", .bits = 8, .backward_bits = 4}, 2);
+        const LayerBits own = uniform.bits(1);
+        uniform.plan().layers[1] = {.forward = 16, .backward = 8, .optimizer = 16};
+        CHECK(uniform.see({LayerStatistics{}, LayerStatistics{}}).size() == 3);
+        CHECK(uniform.bits(1) == own);
+        CHECK(uniform.see({LayerStatistics{}, LayerStatistics{}}).empty());
+    }
+
     TEST_CASE("fp32 and uniform never move") {
         PolicyRun fp32({.policy = "fp32"}, 2);
         CHECK(fp32.plan() == PrecisionPlan::uniform(2, 32));
