@@ -150,17 +150,36 @@ def spearman(x, y):
     return statistics.correlation(a, b)
 
 
+def per_operation(layer):
+    """What an allocation weighs: the error that rounding makes, for what a bit costs."""
+    ops = layer.get("bit_ops")
+    if layer.get("forward_sensitivity") is None or not ops:
+        return None
+    return layer["forward_sensitivity"] ** 2 / (ops["forward"] / layer["bits"]["forward"])
+
+
+MEASURES = {"curvature": lambda layer: layer.get("curvature"),
+            "forward_sensitivity": lambda layer: layer.get("forward_sensitivity"),
+            "forward_sensitivity^2 per operation": per_operation}
+
+
 def correlations(rows):
-    """Spearman's rank correlation, over layers and measured rounds, of what was measured and the bits of the round after."""
+    """Spearman's rank correlation, over layers and measured rounds, of what was measured and the bits of the round after;
+    curvature, where a policy does not measure it, is that of the policy "curvature" in the same round of the same seed."""
     print("\nrank correlation with the forward bits of the next round, over layers and rounds, mean and deviation over the seeds:\n")
     for name, all_runs in rows.items():
         runs = [run for run in all_runs if run]
-        for measure in ("curvature", "forward_sensitivity"):
+        if all(run.changes == 0 for run in runs):
+            continue
+        for measure, value_of in MEASURES.items():
             found = []
-            for run in runs:
-                pairs = [(layer[measure], after)
-                         for line, following in zip(run.rounds, run.rounds[1:])
-                         for layer, after in zip(run.layers(line), run.bits(following, "forward")) if layer.get(measure) is not None]
+            for run, curved in zip(all_runs, rows.get("curvature", all_runs)):
+                if run is None or curved is None:
+                    continue
+                measured = curved if measure == "curvature" else run
+                pairs = [(value_of(layer), after)
+                         for line, following in zip(measured.rounds, run.rounds[1:])
+                         for layer, after in zip(run.layers(line), run.bits(following, "forward")) if value_of(layer) is not None]
                 value = spearman(*zip(*pairs)) if len(pairs) > 2 else None
                 if value is not None:
                     found.append(value)

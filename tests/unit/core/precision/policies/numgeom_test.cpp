@@ -85,7 +85,7 @@ TEST_SUITE("core/precision/policies/numgeom") {
             for (LayerBits& bits : run.plan().layers)
                 for (const Phase phase : {Phase::forward, Phase::backward}) {
                     const int own = bits[phase];
-                    if (own == 2 || own == 32)
+                    if (own == 32 || own == (phase == Phase::forward ? 2 : kSensitivityBits))
                         continue;
                     bits[phase] = own - 1;
                     CHECK(predicted(seen, run.plan()) > target / 1.2);  // a quarter of a bit to spare
@@ -114,8 +114,7 @@ TEST_SUITE("core/precision/policies/numgeom") {
             run.see({felt(0, 0, 1, eps)});
             return run.bits().backward;
         };
-        CHECK(bits_for(0.05) == 2);  // 7 times that at 2 bits
-        CHECK(bits_for(0.1) == 3);   // that would be all of the tolerance
+        CHECK(bits_for(0.05) == 4);  // never below what was measured
         CHECK(bits_for(0.3) == 4);
         CHECK(bits_for(0.58) == 4);
         CHECK(bits_for(0.6) == 5);  // would do, but without the quarter of a bit to spare
