@@ -51,10 +51,6 @@ float to_step(double step) {
     return static_cast<float>(std::min<double>(step, kLargestGridStep));
 }
 
-double root_mean_square(std::span<const float> values) {
-    return values.empty() ? 0 : std::sqrt(squared_norm(values) / static_cast<double>(values.size()));
-}
-
 /// A share of the noise: what so many coordinates may take at most.
 struct Vessel {
     double capacity = 0;  ///< a coordinate

@@ -11,7 +11,6 @@
 #include "core/vector_math.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <utility>
 
 namespace dither {
@@ -30,10 +29,6 @@ RoundRules rules_of(const FederationOptions& options) {
 
 void add_changes(RoundRecord& record, std::span<const PlanChange> changes) {
     record.changes.insert(record.changes.end(), changes.begin(), changes.end());
-}
-
-double root_mean_square(std::span<const float> values) {
-    return values.empty() ? 0 : std::sqrt(squared_norm(values) / static_cast<double>(values.size()));
 }
 
 /// The run itself: between the rounds, the model and the disk.

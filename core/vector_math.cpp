@@ -113,6 +113,10 @@ double squared_norm(std::span<const double> v) {
     return sum;
 }
 
+double root_mean_square(std::span<const float> v) {
+    return v.empty() ? 0 : std::sqrt(squared_norm(v) / static_cast<double>(v.size()));
+}
+
 double blend_and_square(std::span<float> average, std::span<const float> v, float memory) {
     require(average.size() == v.size(), "an average of {} values for {}", average.size(), v.size());
     return lane_blend(average.data(), v.data(), v.size(), memory);

@@ -10,6 +10,8 @@ namespace dither {
 double squared_norm(std::span<const float> v);
 /// The same of doubles, one after the other.
 double squared_norm(std::span<const double> v);
+/// sqrt(squared_norm(v) / v's size); 0 for an empty vector.
+double root_mean_square(std::span<const float> v);
 /// average[i] <- memory * average[i] + (1 - memory) * v[i] in the pass that takes squared_norm(v), which it returns.
 /// Both have the same size.
 double blend_and_square(std::span<float> average, std::span<const float> v, float memory);

@@ -255,7 +255,7 @@ void Trainer::gather_statistics(TrainingReport& report, std::span<const float> u
         s.step_gain = optimizer_->step_gain(layer);
         s.theta_norm = static_cast<float>(norm_of(model_->parameters()));
         s.update_range = max_magnitude(change);
-        s.update_rms = static_cast<float>(std::sqrt(squared_norm(change) / static_cast<double>(change.size())));
+        s.update_rms = static_cast<float>(root_mean_square(change));
     }
 }
 

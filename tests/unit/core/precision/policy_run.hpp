@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/config.hpp"
+#include "core/precision/error_model.hpp"
 #include "core/precision/policy.hpp"
 #include "tests/unit/core/schema_of.hpp"
 
@@ -17,6 +18,14 @@ inline Schema layers(std::size_t count) {
 
 /// A level for every width: decisions show their raw bits.
 inline const std::vector<int> kFine{2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 32};
+
+/// The relative error of a plan under statistics that were seen once.
+inline double predicted(const std::vector<LayerStatistics>& seen, const PrecisionPlan& plan) {
+    std::vector<LayerSensitivity> known;
+    for (const LayerStatistics& s : seen)
+        known.push_back({s.forward_sensitivity, s.backward_sensitivity, s.signal_norm, s.step_gain});
+    return ErrorModel(layers(seen.size()), known).relative_error(plan);
+}
 
 /// A policy, its plan and the rounds that it has seen.
 class PolicyRun {

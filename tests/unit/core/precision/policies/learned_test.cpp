@@ -19,13 +19,6 @@ LayerStatistics felt(double forward, double backward, double signal = 1) {
 
 const PrecisionOptions kLearned{.policy = "learned", .levels = kFine, .target_error = 0.1, .smoothing = 1};
 
-double predicted(const std::vector<LayerStatistics>& seen, const PrecisionPlan& plan) {
-    std::vector<LayerSensitivity> known;
-    for (const LayerStatistics& s : seen)
-        known.push_back({s.forward_sensitivity, s.backward_sensitivity, s.signal_norm, s.step_gain});
-    return ErrorModel(layers(seen.size()), known).relative_error(plan);
-}
-
 }  // namespace
 
 TEST_SUITE("core/precision/policies/learned") {

@@ -23,14 +23,6 @@ LayerStatistics felt(double forward, double backward, double signal = 1, double 
 
 const PrecisionOptions kNumGeom{.policy = "numgeom", .target_error = 0.25, .backward_tolerance = 0.7, .smoothing = 1};
 
-/// Of a plan under statistics that were seen once.
-double predicted(const std::vector<LayerStatistics>& seen, const PrecisionPlan& plan) {
-    std::vector<LayerSensitivity> known;
-    for (const LayerStatistics& s : seen)
-        known.push_back({s.forward_sensitivity, s.backward_sensitivity, s.signal_norm, s.step_gain});
-    return ErrorModel(layers(seen.size()), known).relative_error(plan);
-}
-
 }  // namespace
 
 TEST_SUITE("core/precision/policies/numgeom") {
