@@ -3,14 +3,16 @@
 //
 //     minimize    sum_i cost_i (p_F,i + 2 p_B,i)
 //     subject to  error^2 <= target_error^2 s^2                    (ErrorModel, at the learning rate of the next round)
-//                 eps_i sqrt(v(p_B,i)) <= backward_tolerance,  p_B,i >= 4
+//                 eps_i sqrt(v(p_B,i)) <= backward_tolerance,  p_F,i >= 4,  p_B,i >= 4
 //
 // with the measured sensitivities E and the smoothed gradient s of ErrorModel. The source ("End-to-End
 // Quantization-Aware Training via Numerical Geometry", section 2.3) charges every layer for the worst direction of an
 // error that is random, and has each pay for itself; that rule is numgeom_literal. Here layers that feel little pay for
 // those that feel much, and the gradient's fall, as the measure of what an error may be, stays. eps_i, the relative
 // error of the output gradient rounded to 4 bits, bounds the backward pass apart: what averages out within the smoothed
-// step must not drown a single one either.
+// step must not drown a single one either. 4 bits are what was measured: below, where all operands of the products are
+// coarse, a step errs by more than follows from there (CNN-2 loses 1.3 points with 8/3 constant bits where 8/4 lose
+// 0.1; resnet8 as much with 3 bits forward).
 //
 // A plan that breaks a constraint is replaced at once, if possible by one that only raises bits. One that meets them
 // makes way for a cheaper one only where that meets them with a quarter of a bit to spare. Nothing moves for less than
@@ -83,18 +85,18 @@ public:
     void restore(std::span<const double> state) override { restore_numbers(state, std::span(known_)); }
 
 private:
-    /// The model's places, none below what the output gradient tolerates with `spare` as a factor.
+    /// The model's places, none below what was measured, nor below what the output gradient tolerates with `spare` as a
+    /// factor.
     std::vector<BitPlace> places(const ErrorModel& model, double spare) const {
         std::vector<BitPlace> places = model.places();
-        for (std::size_t i = 0; i < places.size(); ++i)
-            if (model.where()[i].phase == Phase::backward)
-                places[i].least = least_backward(known_[model.where()[i].layer].backward_error, spare);
+        for (std::size_t i = 0; i < places.size(); ++i) {
+            const auto [layer, phase] = model.where()[i];
+            places[i].least = phase == Phase::backward ? least_backward(known_[layer].backward_error, spare)
+                                                       : levels_.raise(kSensitivityBits);
+        }
         return places;
     }
 
-    /// At least kSensitivityBits: below, where all operands of the products are coarse, a step errs by more than
-    /// follows from what was measured there (constant 8 forward / 3 backward bits lose 1.3 points of CNN-2 where 8/4
-    /// lose 0.1).
     int least_backward(double eps, double spare) const {
         const int measured = levels_.raise(kSensitivityBits);
         if (!is_known(eps))

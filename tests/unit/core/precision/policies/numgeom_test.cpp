@@ -77,7 +77,7 @@ TEST_SUITE("core/precision/policies/numgeom") {
             for (LayerBits& bits : run.plan().layers)
                 for (const Phase phase : {Phase::forward, Phase::backward}) {
                     const int own = bits[phase];
-                    if (own == 32 || own == (phase == Phase::forward ? 2 : kSensitivityBits))
+                    if (own == 32 || own == kSensitivityBits)
                         continue;
                     bits[phase] = own - 1;
                     CHECK(predicted(seen, run.plan()) > target / 1.2);  // a quarter of a bit to spare
@@ -123,12 +123,12 @@ TEST_SUITE("core/precision/policies/numgeom") {
         CHECK(changes[0].reason.ends_with("; eps = 0.75 at 4 bits, tolerance 0.7"));
     }
 
-    TEST_CASE("while that error is not known the backward pass has at least 4 bits") {
+    TEST_CASE("no pass goes below the 4 bits at which it was measured") {
         PrecisionOptions options = kNumGeom;
         options.levels = kFine;
         PolicyRun run(options, 1);
         run.see({felt(0, 0, 1, kNotMeasured)});
-        CHECK(run.bits().forward == 2);
+        CHECK(run.bits().forward == 4);
         CHECK(run.bits().backward == 4);
     }
 
