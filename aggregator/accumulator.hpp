@@ -13,9 +13,11 @@
 
 namespace dither {
 
-/// One model's worth of 64-bit integers, whatever the number of clients. Not thread-safe. Borrows the schema.
+/// One model's worth of integers, whatever the number of clients. A layer's have 32 bits while no sum of its updates
+/// can need more, and 64 from then on; the results are the same. Not thread-safe. Borrows the schema.
 class Accumulator {
 public:
+    /// Takes its memory in reset(), which comes first.
     explicit Accumulator(const Schema& schema);
 
     /// Forgets the last round. Each of the `expected` (>= 1) updates that may come has an equal share of the integers'
@@ -25,17 +27,30 @@ public:
     /// of the update: what came before does not matter.
     std::string refusal(std::span<const std::uint64_t> largest, std::uint64_t weight) const;
     /// Adds a payload that has passed codec.validate(), which gave `largest`, and refusal(): at most `expected` times.
-    void add(const Codec& codec, GridSteps steps, std::span<const std::byte> payload,
+    void add(const Codec& codec, const Terms& terms, std::span<const std::byte> payload,
              std::span<const std::uint64_t> largest, std::uint64_t weight);
     std::uint64_t total_weight() const { return total_weight_; }
-    /// The weighted mean update. total_weight() > 0.
-    void mean(const Codec& codec, GridSteps steps, std::span<float> out) const;
+    /// The weighted mean update. total_weight() > 0. Lets go of each layer's sums as soon as they are told, so that
+    /// sums and mean together take one model and a layer: reset() is next.
+    void mean(const Codec& codec, GridSteps steps, std::span<float> out);
 
 private:
+    /// A layer's sums, in one of the two.
+    struct Lanes {
+        std::vector<std::int32_t> narrow;
+        std::vector<std::int64_t> wide;
+        std::uint64_t bound = 0;  ///< no |sum| is larger
+
+        void clear(std::size_t count);
+        void scale(double factor, float* out);  ///< and gone
+        void widen();
+    };
+    class Sink;
+
     const Schema& schema_;
-    std::vector<std::int64_t> sums_;
-    std::size_t left_ = 1;  ///< updates that may still come
-    std::uint64_t share_;   ///< of each update: its largest |weight * code|
+    std::vector<Lanes> lanes_;  ///< of each layer
+    std::size_t left_ = 0;      ///< updates that may still come: none before the first reset
+    std::uint64_t share_;       ///< of each update: its largest |weight * code|
     std::uint64_t total_weight_ = 0;
 };
 

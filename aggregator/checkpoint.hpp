@@ -2,6 +2,7 @@
 // bytes.
 #pragma once
 
+#include "aggregator/history.hpp"
 #include "aggregator/record.hpp"
 #include "core/model/schema.hpp"
 #include "core/sha256.hpp"
@@ -14,7 +15,7 @@
 namespace dither {
 
 /// What files have that are written. Earlier ones are read for evaluation only: their jobs lack keys.
-inline constexpr std::uint32_t kCheckpointVersion = 4;
+inline constexpr std::uint32_t kCheckpointVersion = 5;
 
 /// The last model that a later round has shown to be sound, and the rest of the state then.
 struct GoodState {
@@ -46,6 +47,9 @@ struct Checkpoint {
     std::uint32_t averaged_rounds = 0;  ///< how many models that is
     std::uint32_t model_round = 0;      ///< that made `model`; 0: the initial one; before version 4: `round`
     GoodState good;
+    History history;                     ///< what brings clients to the model of round `round` + 1
+    std::vector<std::uint32_t> counted;  ///< of each client the last round in which its update was counted; 0: none
+    std::vector<float> residual;         ///< of the newest change (server-side error feedback); empty: none is kept
 
     bool operator==(const Checkpoint&) const = default;
 };

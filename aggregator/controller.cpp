@@ -167,6 +167,10 @@ void Controller::choose_grids(std::span<const float> model, double coarseness) {
     links_.choose(model, coarseness, plan_);
 }
 
+void Controller::choose_delta(std::span<const float> delta, double coarseness) {
+    links_.choose_delta(delta, coarseness, plan_);
+}
+
 std::vector<PlanChange> Controller::link_changes(const PrecisionPlan& before) const {
     std::vector<PlanChange> changes = links_.changes(before, plan_);
     for (PlanChange& change : changes)

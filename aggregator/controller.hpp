@@ -25,7 +25,7 @@ struct RoundEvidence {
     std::uint32_t round = 0;
     double train_loss = 0;
     std::span<const LayerStatistics> layers;
-    std::span<const double> mean_rms;  ///< RMS of the mean update, one a layer; empty: not known
+    std::span<const double> mean_rms;  ///< tensor_rms of the mean update; empty: not known
     std::uint32_t clients = 0;         ///< whose mean it is
     double update_bytes = 0;           ///< of an update's payload, on average; 0: not known
 };
@@ -60,6 +60,11 @@ public:
     /// The grids of the next round, which broadcasts `model`, `coarseness` times as coarse as nothing but noise asks
     /// for (Links::choose). May be called again with another coarseness.
     void choose_grids(std::span<const float> model, double coarseness = 1);
+    /// The grid of a broadcast that changes the model by `delta`, `coarseness` times as coarse as nothing but noise
+    /// asks for; then what the delta took on it.
+    void choose_delta(std::span<const float> delta, double coarseness = 1);
+    std::span<const float> delta_steps() const { return links_.delta_steps(); }
+    void learn_delta(double payload_bytes) { links_.learn_delta(payload_bytes); }
     /// Which of the links' widths differ from those of `before`, and why; the policy's reasons, too, where it rules
     /// them.
     std::vector<PlanChange> link_changes(const PrecisionPlan& before) const;

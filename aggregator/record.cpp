@@ -116,6 +116,7 @@ void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t d
     seconds += record.seconds;
     bytes_up += record.bytes_up;
     bytes_down += record.bytes_down;
+    whole_models += record.whole_models;
     coordinates_up += up;
     coordinates_down += down;
     bit_ops += record.bit_ops;
@@ -163,6 +164,7 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     line["samples"] = record.samples;
     line["bytes_up"] = record.bytes_up;
     line["bytes_down"] = record.bytes_down;
+    line["whole_models"] = record.whole_models;
     put_bit_ops(line, record.bit_ops);
     line["mean_bits"] = mean_bits_of(record.bit_ops);
     line["plans"] = record.plans;
@@ -197,6 +199,7 @@ std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha25
     summary["seconds"] = number(totals.seconds);
     summary["bytes_up"] = totals.bytes_up;
     summary["bytes_down"] = totals.bytes_down;
+    summary["whole_models"] = totals.whole_models;
     summary["bits_per_coordinate_up"] = number(bits_per_coordinate(totals.bytes_up, totals.coordinates_up));
     summary["bits_per_coordinate_down"] = number(bits_per_coordinate(totals.bytes_down, totals.coordinates_down));
     summary["compression_total"] = number(totals.compression());

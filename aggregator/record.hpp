@@ -32,6 +32,7 @@ struct RoundRecord {
     std::uint64_t samples = 0;            ///< processed in training, with repetition over epochs
     std::uint64_t bytes_up = 0;           ///< frames, headers included
     std::uint64_t bytes_down = 0;
+    std::uint32_t whole_models = 0;  ///< sent to clients for which no change of a model that they hold would do
     BitOps bit_ops;
     double seconds = 0;
     Sha256 model{};
@@ -63,6 +64,7 @@ struct RunTotals {
     double train_seconds = 0;
     double probe_seconds = 0;
     std::uint64_t plan_changes = 0;  ///< of one layer's width in one phase
+    std::uint64_t whole_models = 0;
 
     void add(const RoundRecord& record, std::uint64_t coordinates_up, std::uint64_t coordinates_down);
     /// fp32 bytes of the same coordinates over the bytes that crossed; 0 before anything did.

@@ -1,6 +1,6 @@
 #include "aggregator/run_folder.hpp"
 
-#include "aggregator/detail/file_descriptor.hpp"
+#include "core/durable_file.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
@@ -10,7 +10,6 @@
 #include <optional>
 
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/file.h>
 #include <unistd.h>
 #include <nlohmann/json.hpp>
@@ -20,43 +19,6 @@ namespace dither {
 namespace fs = std::filesystem;
 
 namespace {
-
-/// A file that vanishes with the object unless it was renamed into place.
-class TemporaryFile {
-public:
-    explicit TemporaryFile(fs::path path)
-        : path_(std::move(path)), file_(FileDescriptor::open(path_, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW)) {
-        if (!file_.valid())
-            throw_io_error(path_, "create");
-    }
-    TemporaryFile(const TemporaryFile&) = delete;
-    TemporaryFile& operator=(const TemporaryFile&) = delete;
-    ~TemporaryFile() {
-        if (!kept_)
-            ::unlink(path_.c_str());
-    }
-
-    void write(std::string_view text) {
-        write_all(file_, path_, text);
-        if (::fsync(file_.get()) != 0)
-            throw_io_error(path_, "sync");
-    }
-
-    void rename_to(const fs::path& target) {
-        if (::rename(path_.c_str(), target.c_str()) != 0)
-            throw_io_error(target, "replace");
-        kept_ = true;
-    }
-
-private:
-    fs::path path_;
-    FileDescriptor file_;
-    bool kept_ = false;
-};
-
-fs::path folder_of(const fs::path& file) {
-    return file.has_parent_path() ? file.parent_path() : fs::path(".");
-}
 
 /// The round of a line of rounds.jsonl; nothing for a line that was torn in writing.
 std::optional<std::uint32_t> round_of(const std::string& line) {
@@ -72,13 +34,6 @@ bool is_there(const fs::path& path) {
 }
 
 }  // namespace
-
-void write_durably(const fs::path& file, std::string_view text) {
-    TemporaryFile temporary(fs::path(file) += ".tmp");
-    temporary.write(text);
-    temporary.rename_to(file);
-    sync_folder(folder_of(file));
-}
 
 RunFolder::RunFolder(const fs::path& folder, bool resume)
     : path_(folder), lock_(std::make_unique<FileDescriptor>()), log_(std::make_unique<FileDescriptor>()) {

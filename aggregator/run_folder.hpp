@@ -1,4 +1,4 @@
-// The folder of one run: its lock, its log, and files that are replaced whole or not at all.
+// The folder of one run: its lock and its log.
 #pragma once
 
 #include <cstdint>
@@ -9,9 +9,6 @@
 namespace dither {
 
 class FileDescriptor;
-
-/// Replaces `file` by `text` with the same durable sequence; leaves no temporary file behind when it throws.
-void write_durably(const std::filesystem::path& file, std::string_view text);
 
 /// The output folder of one run, locked against a second process for the object's life.
 class RunFolder {

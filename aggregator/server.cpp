@@ -2,15 +2,18 @@
 
 #include "aggregator/checkpoint.hpp"
 #include "aggregator/detail/broadcast.hpp"
+#include "aggregator/detail/change_encoder.hpp"
 #include "aggregator/detail/evaluator.hpp"
 #include "aggregator/detail/round_account.hpp"
 #include "aggregator/detail/round_runner.hpp"
 #include "aggregator/detail/run_state.hpp"
 #include "aggregator/sampling.hpp"
+#include "core/durable_file.hpp"
 #include "core/error.hpp"
 #include "core/vector_math.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 namespace dither {
@@ -56,6 +59,13 @@ private:
     /// model <- strategy(mean), evaluated if that is due. Returns why that model cannot be kept, and the model is then
     /// as it was; empty if it can.
     std::string advance_model(RoundRecord& record);
+    /// change_ <- what takes nodes from the model to `next`, which is then what they will hold. Returns why it cannot
+    /// be broadcast; empty if it can.
+    std::string encode_change(std::uint32_t round, std::span<float> next);
+    /// What the round's end means for those who follow the model by its changes.
+    void remember_change(const RoundRecord& record, bool rolled_back);
+    /// The clients whose updates were counted hold this round's model.
+    void count_clients(const RoundRecord& record, const RoundOutcome& outcome);
     /// SWA: a committed model enters the average, which is evaluated if that is due. The model is as it was afterwards.
     void average_models(RoundRecord& record);
     RoundEvidence evidence(const RoundRecord& record, std::uint64_t payload_bytes);
@@ -69,6 +79,8 @@ private:
     void keep(const RoundRecord& record, const RoundOutcome& outcome);
     void save();
 
+    /// A model's worth of memory: nobody trains here.
+    std::span<float> scratch() { return model_->gradients(); }
     Sha256 model_hash() const { return sha256(std::as_const(*model_).parameters()); }
     RunResult result(bool interrupted);
 
@@ -78,10 +90,10 @@ private:
     Evaluator evaluator_;
     RunState state_;
     Broadcast broadcast_;
+    std::optional<ChangeEncoder> change_encoder_;  ///< where changes are broadcast
+    ModelPart change_;                             ///< that the running round makes
     RoundRunner runner_;
-    std::vector<float> mean_;
-    std::vector<float> next_;       ///< the next model until it is known to be sound
-    std::vector<double> mean_rms_;  ///< of mean_, one a layer
+    std::vector<double> mean_rms_;  ///< tensor_rms of the mean update
     Clock::time_point mark_;        ///< when the seconds of the running round began
     std::string farewell_ = "the run failed";
 };
@@ -92,15 +104,15 @@ Server::Server(const ServerSetup& setup)
       model_(make_model(job_.model, job_.quantize, setup.input, setup.backend)),
       evaluator_(job_, setup.test),
       state_(job_, *model_),
-      broadcast_(job_, model_->schema()),
+      broadcast_(job_, model_->schema(), state_.history, state_.counted),
       runner_(setup.hub, job_, model_->schema(), *state_.strategy, setup.stop, setup.now,
               [this](std::uint32_t round, std::uint32_t arrived) {
                   if (setup_.progress)
                       setup_.progress({.round = round, .arrived = arrived, .cohort = job_.federation.cohort});
-              }),
-      mean_(model_->schema().parameters()),
-      next_(model_->schema().parameters()),
-      mean_rms_(model_->schema().layer_count()) {}
+              }) {
+    if (broadcast_.sends_changes())
+        change_encoder_.emplace(job_, model_->schema());
+}
 
 void Server::open_folder(bool resume) {
     RunFolder& folder = setup_.folder;
@@ -137,13 +149,16 @@ RunResult Server::result(bool interrupted) {
 RoundOrder Server::order(std::uint32_t round) {
     const FederationOptions& federation = job_.federation;
     RoundOrder order;
-    order.asked = sample_uniform(federation.clients, clients_to_ask(federation), job_.job.seed, round);
+    order.asked = clients_of_round(job_, round);
+    for (const std::uint32_t client : order.asked)
+        order.counted.push_back(state_.counted[client]);
     order.probes = state_.controller.probes(round, order.asked.size());
     order.rules = rules_of(federation);
     order.deadline = federation.deadline;
     if (broadcast_.round() != round)  // the run has just begun, or begun again
-        broadcast_.prepare(round, std::as_const(*model_).parameters(), state_.controller);
-    order.task = broadcast_.task();
+        broadcast_.prepare(round, std::as_const(*model_).parameters(), state_.controller.plan(), state_.controller,
+                           scratch());
+    order.broadcast = &broadcast_;
     return order;
 }
 
@@ -152,6 +167,8 @@ void Server::finish(RoundOutcome outcome) {
     if (record.committed)
         try_to_commit(record, outcome);
     const bool rolled_back = outcome.diverged && roll_back(record);
+    remember_change(record, rolled_back);
+    count_clients(record, outcome);
     average_models(record);
     conclude(record, outcome);
     const bool can_go_on = record.committed || react_to_abandoned(record, outcome, rolled_back);
@@ -172,6 +189,7 @@ RoundRecord Server::begin_record(RoundOutcome& outcome) const {
     record.rejected = outcome.rejected;
     record.bytes_up = outcome.bytes_up;
     record.bytes_down = outcome.bytes_down;
+    record.whole_models = outcome.whole_models;
     record.plan = state_.controller.plan();
     account(job_, *model_, outcome.reports, record);
     return record;
@@ -202,15 +220,18 @@ bool Server::roll_back(RoundRecord& record) {
 std::string Server::advance_model(RoundRecord& record) {
     const std::span<float> parameters = model_->parameters();
     const std::vector<float> memory = state_.strategy->state();
-    runner_.mean(mean_);
-    std::copy(parameters.begin(), parameters.end(), next_.begin());
-    state_.strategy->apply(mean_, next_);
-    std::string problem = state_.controller.problem_of(next_);
+    const std::span<float> next = scratch();
+    runner_.mean(next);
+    mean_rms_ = tensor_rms(model_->schema(), next);
+    state_.strategy->apply(parameters, next);
+    std::string problem = state_.controller.problem_of(next);
+    if (problem.empty() && change_encoder_)
+        problem = encode_change(record.round + 1, next);
     if (problem.empty()) {
-        std::swap_ranges(parameters.begin(), parameters.end(), next_.begin());
+        std::ranges::swap_ranges(parameters, next);
         problem = evaluator_.evaluate_if_due(*model_, record);
         if (!problem.empty())
-            std::swap_ranges(parameters.begin(), parameters.end(), next_.begin());
+            std::ranges::swap_ranges(parameters, next);
     }
     if (problem.empty()) {
         state_.model_round = record.round;
@@ -218,6 +239,40 @@ std::string Server::advance_model(RoundRecord& record) {
     }
     state_.strategy->restore(memory);
     return "the averaged model diverged: " + problem;
+}
+
+std::string Server::encode_change(std::uint32_t round, std::span<float> next) {
+    try {
+        change_ =
+            change_encoder_->encode(round, std::as_const(*model_).parameters(), next, state_.residual,
+                                    broadcast_.coarseness(), broadcast_.most_change_bytes(round), state_.controller);
+    } catch (const TrainingError& error) {
+        return error.what();
+    }
+    return {};
+}
+
+void Server::remember_change(const RoundRecord& record, bool rolled_back) {
+    if (!change_encoder_)
+        return;
+    const std::uint32_t next = record.round + 1;
+    if (rolled_back) {
+        state_.history.restart(next);
+        state_.residual.clear();
+        return;
+    }
+    if (record.committed) {
+        change_encoder_->keep_residual(state_.residual);
+        state_.controller.learn_delta(static_cast<double>(change_.payload.size()));
+    }
+    const std::uint64_t whole_model = sizeof(float) * model_->schema().parameters();
+    state_.history.push(record.committed ? std::move(change_) : ModelPart{.round = next}, whole_model);
+}
+
+void Server::count_clients(const RoundRecord& record, const RoundOutcome& outcome) {
+    if (record.committed)
+        for (const WeightedReport& report : outcome.reports)
+            state_.counted[report.client] = record.round;
 }
 
 void Server::average_models(RoundRecord& record) {
@@ -252,9 +307,6 @@ bool Server::react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome
 }
 
 RoundEvidence Server::evidence(const RoundRecord& record, std::uint64_t payload_bytes) {
-    const Schema& schema = model_->schema();
-    for (std::size_t layer = 0; layer < mean_rms_.size(); ++layer)
-        mean_rms_[layer] = root_mean_square(schema.slice(std::span<const float>(mean_), layer));
     return {.round = record.round,
             .train_loss = *record.train_loss,
             .layers = record.layers,
@@ -264,8 +316,8 @@ RoundEvidence Server::evidence(const RoundRecord& record, std::uint64_t payload_
 }
 
 void Server::prepare_broadcast(RoundRecord& record) {
-    const GridChoice choice =
-        broadcast_.prepare(record.round + 1, std::as_const(*model_).parameters(), state_.controller);
+    const GridChoice choice = broadcast_.prepare(record.round + 1, std::as_const(*model_).parameters(), record.plan,
+                                                 state_.controller, scratch());
     add_changes(record, choice.changes);
     if (!choice.budget.empty())
         record.reason.push_back(choice.budget);

@@ -21,8 +21,8 @@ public:
 
     /// A client's weight in the mean, from the samples it says it has (>= 1).
     virtual std::uint64_t weight(std::uint64_t samples) const = 0;
-    /// model <- the next model.
-    virtual void apply(std::span<const float> mean_update, std::span<float> model) = 0;
+    /// The next model, in the place of the mean update.
+    virtual void apply(std::span<const float> model, std::span<float> mean_update) = 0;
     /// What a resumed run needs; restore(state()) is the identity.
     virtual std::vector<float> state() const { return {}; }
     virtual void restore(std::span<const float> state);

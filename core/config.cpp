@@ -43,7 +43,22 @@ constexpr std::int64_t kClientLimit = (std::int64_t{1} << 32) - 2;  // 2^32 - 1 
 
 void declare_codec(OptionList& list, const std::string& table, CodecOptions& options, const std::string& automatic) {
     list.text(table + ".kind", options.kind, "how parameters travel: a kind of codec, see transport/README.md");
-    list.code_bits(table + ".bits", options.bits, "grid: width of a code; auto: " + automatic);
+    list.code_bits(table + ".bits", options.bits, "grid, qsgd: width of a code; auto: qsgd 4, grid " + automatic);
+    list.number(table + ".rate", options.rate, {0, 16},
+                "bits a coordinate on the wire. eden, trellis: exactly (0: 1); grid: what its step is moved to from "
+                "round to round (0: it is not)");
+    list.choice(table + ".coder", options.coder,
+                {{"context", "an adaptive range coder with contexts: the fewest bytes"},
+                 {"zstd", "zstd where that is shorter than packed"},
+                 {"packed", "at the width of the largest code: the fastest"},
+                 {"auto", "context or packed, whichever is sooner through `bandwidth`"}},
+                "grid: how integers become bytes");
+    list.number(table + ".bandwidth", options.bandwidth, kNotNegative,
+                "Mb/s of a client's link, for the coder \"auto\"; 0: not known");
+    list.number(table + ".share", options.share, kShare, "topk: the share of the coordinates that is sent");
+    list.choice(table + ".feedback", options.feedback,
+                {{"auto", "on for biased codecs"}, {"on", "always"}, {"off", "never"}},
+                "error feedback: what encoding lost is added to the next update");
 }
 
 void declare_job(OptionList& list, Job& job) {
@@ -162,7 +177,11 @@ OptionList declare(Job& job) {
     list.number("noise.xi_scaling", job.noise.xi_scaling, kNotNegative, "xi: sigma = 4/3 * 1e-4 * xi_scaling");
     declare_profiled_noise(list, job.noise);
     declare_codec(list, "codec.uplink", job.codec.uplink, "chosen each round from the last round's updates");
-    declare_codec(list, "codec.downlink", job.codec.downlink, "8");
+    declare_codec(list, "codec.downlink", job.codec.downlink, "8 of a model, of a delta as the uplink");
+    list.choice(
+        "codec.downlink.of", job.codec.downlink_of,
+        {{"delta", "what changed since the model that the client holds"}, {"model", "the whole model, every round"}},
+        "what is sent to a client");
     list.choice("compute.backend", job.compute.backend, backend_choices(), "who multiplies matrices");
     list.text("output.dir", job.output.dir, "the folder for everything that the run leaves");
     list.flag("output.pictures", job.output.pictures, "draw accuracy and precision as PNG, if gnuplot is there");
@@ -353,9 +372,20 @@ void check_precision(const Job& job, const Combinations& combinations) {
                         "errors are predicted for integers of 8 bits, and floats of 8 bits err otherwise");
     combinations.forbid(precision.guard_loss > 0 && precision.guard_loss <= 1, {"precision.guard_loss"},
                         "a round as good as the best one would be rolled back; 0 turns the guard off");
-    combinations.forbid(job.codec.uplink.bits != 0 && rules_uplink(precision),
-                        {"codec.uplink.bits", "precision.policy"},
+    combinations.forbid((job.codec.uplink.bits != 0 || job.codec.uplink.rate != 0) && rules_uplink(precision),
+                        {"codec.uplink.bits", "codec.uplink.rate", "precision.policy"},
                         "this policy decides the bits of the uplink, which must be \"auto\"");
+}
+
+void check_codecs(const CodecPair& codec, const Combinations& combinations) {
+    combinations.forbid(codec.uplink.bits != 0 && codec.uplink.rate != 0, {"codec.uplink.bits", "codec.uplink.rate"},
+                        "one of both decides the grid");
+    combinations.forbid(codec.downlink.bits != 0 && codec.downlink.rate != 0,
+                        {"codec.downlink.bits", "codec.downlink.rate"}, "one of both decides the grid");
+    const std::string& kind = codec.downlink.kind;
+    combinations.forbid(
+        codec.downlink_of == "model" && kind != "raw" && kind != "fp16" && kind != "bf16" && kind != "grid",
+        {"codec.downlink.kind", "codec.downlink.of"}, "this codec is for what changed, whose errors average out");
 }
 
 void check_devices(const Job& job, const Combinations& combinations) {
@@ -367,6 +397,7 @@ void check_devices(const Job& job, const Combinations& combinations) {
 }
 
 void check_combinations(const Job& job, const Combinations& combinations) {
+    check_codecs(job.codec, combinations);
     combinations.forbid((job.model.name == "layers") == job.model.layers.empty(), {"model.name", "model.layers"},
                         "the model \"layers\" is a list of layers, and no other one has any");
     const FederationOptions& federation = job.federation;

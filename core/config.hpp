@@ -195,13 +195,21 @@ struct NoiseOptions {
 /// One direction's codec.
 struct CodecOptions {
     std::string kind = "grid";  ///< make_codec knows them
-    int bits =
-        0;  ///< grid: nominal width of a code, 2..16; 0 = "auto": uplink from the last round's updates, downlink 8
+    int bits = 0;     ///< grid, qsgd: nominal width of a code, 2..16; 0 = "auto": grid by `rate` or, without one,
+                      ///< by noise (aggregator/links.hpp); qsgd 4
+    double rate = 0;  ///< bits a coordinate on the wire: eden, trellis (0: 1); grid: the step is moved until a
+                      ///< round takes so many; 0: not so
+    std::string coder = "context";  ///< grid: one of coder_choices(), how its integers become bytes
+    double bandwidth = 0;           ///< Mb/s of a client's link, by which the coder "auto" chooses; 0: not known
+    double share = 0.01;            ///< topk: of the coordinates that are sent
+    std::string feedback = "auto";  ///< error feedback: on | off | auto, on for biased codecs
 };
 
 struct CodecPair {
     CodecOptions uplink;
     CodecOptions downlink;
+    std::string downlink_of = "delta";  ///< what the downlink carries: the whole "model" each round, or what it changed
+                                        ///< since the one that the client holds
 };
 
 struct ComputeOptions {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 #include <vector>
 
@@ -9,8 +10,10 @@
 #include "core/data/partition.hpp"
 #include "core/error.hpp"
 #include "core/noise/profiler.hpp"
+#include "node/error_feedback.hpp"
 #include "node/trainer.hpp"
 #include "transport/codec.hpp"
+#include "transport/held_model.hpp"
 
 namespace dither {
 namespace {
@@ -27,10 +30,11 @@ public:
           partition_(deal(setup)),
           backend_(make_backend(job_.compute)),
           trainer_(job_, data_, *backend_),
-          downlink_(make_codec(job_.codec.downlink, trainer_.schema())),
           uplink_(make_codec(job_.codec.uplink, trainer_.schema())),
-          model_(trainer_.schema().parameters()),
+          model_(job_, trainer_.schema(), [this](std::span<float> model) { trainer_.write_initial_model(model); }),
           update_(trainer_.schema().parameters()) {
+        if (wants_feedback(job_.codec.uplink, *uplink_))
+            feedback_.emplace(*uplink_, ResidualStore(state_folder(setup), update_.size()), update_.size());
         if (partition_)
             check_calibration(job_.noise, *partition_);
         else
@@ -43,17 +47,21 @@ public:
     /// Throws TrainingError when training diverges, and others when the task cannot be done: one client's failure.
     Update carry_out(const RoundPlan& plan) {
         check(plan);
-        receive_model(plan);
+        model_.receive(plan);
         const std::span<const std::uint32_t> samples = samples_of(plan.client);
         if (samples.empty())
             throw FormatError(fmt::format("client {} has no training samples", plan.client));
         const TrainingTask task{.client = plan.client, .round = plan.round, .plan = &plan.plan, .probe = plan.probe};
         Update update{.round = plan.round, .client = plan.client, .base = plan.broadcast};
-        update.report = trainer_.train(task, samples, model_, update_);
+        update.report = trainer_.train(task, samples, model_.values(), update_);
         note_speed(update.report);
         const StreamKey key{
             .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
-        uplink_->encode(update_, plan.uplink_steps, key, update.payload);
+        const Terms terms{.steps = plan.uplink_steps, .key = key, .expectation = model_.expectation()};
+        if (feedback_)
+            feedback_->encode(update_, plan, terms, update.payload);
+        else
+            uplink_->encode(update_, terms, update.payload);
         return update;
     }
 
@@ -63,6 +71,17 @@ private:
         if (!setup.data_path.empty())
             options.path = setup.data_path;
         return load_data(options, job.job.seed);
+    }
+
+    std::filesystem::path state_folder(const SessionSetup& setup) const {
+        if (!setup.state.empty())
+            return setup.state;
+        if (setup.client != kAnyClient)
+            throw InputError(
+                fmt::format("client {} needs a folder for its state, since codec.uplink, {}, works with "
+                            "error feedback",
+                            setup.client, uplink_->name()));
+        return std::filesystem::path(job_.output.dir) / "clients";
     }
 
     /// A node that speaks for one client owns all of its data; only a simulation deals one data set to many.
@@ -101,29 +120,14 @@ private:
 
     void check(const RoundPlan& plan) const {
         const std::size_t layers = trainer_.schema().layer_count();
-        if (plan.plan.layers.size() != layers || plan.uplink_steps.size() != layers ||
-            plan.downlink_steps.size() != layers)
-            throw FormatError(fmt::format("round {}: a plan for {} layers and {} + {} grid steps, but the model has {}",
-                                          plan.round, plan.plan.layers.size(), plan.uplink_steps.size(),
-                                          plan.downlink_steps.size(), layers));
+        if (plan.plan.layers.size() != layers || plan.uplink_steps.size() != layers)
+            throw FormatError(fmt::format("round {}: a plan for {} layers and {} grid steps, but the model has {}",
+                                          plan.round, plan.plan.layers.size(), plan.uplink_steps.size(), layers));
         check_widths(plan);
         if (client_ != kAnyClient && plan.client != client_)
             throw FormatError(fmt::format("a plan for client {}, but this node speaks for {}", plan.client, client_));
         if (partition_ && plan.client >= partition_->clients())
             throw FormatError(fmt::format("client {} of {}", plan.client, partition_->clients()));
-    }
-
-    /// All clients of a round start from one model, so a worker that hosts several decodes it once.
-    void receive_model(const RoundPlan& plan) {
-        if (held_ == plan.broadcast)
-            return;
-        held_.reset();
-        downlink_->decode(plan.payload, plan.downlink_steps, model_);
-        const Sha256 digest = sha256(model_);
-        if (digest != plan.broadcast)
-            throw FormatError(fmt::format("round {}: the model decodes to {}, expected {}", plan.round, to_hex(digest),
-                                          to_hex(plan.broadcast)));
-        held_ = digest;
     }
 
     std::uint32_t client_;     ///< that it speaks for
@@ -134,30 +138,38 @@ private:
     std::optional<Partition> partition_;
     std::unique_ptr<Backend> backend_;
     Trainer trainer_;
-    std::unique_ptr<Codec> downlink_;
     std::unique_ptr<Codec> uplink_;
-    std::vector<float> model_;
+    std::optional<ErrorFeedback> feedback_;
+    HeldModel model_;
     std::vector<float> update_;
     std::vector<std::uint32_t> all_;
-    std::optional<Sha256> held_;  ///< of model_
     float speed_ = 0;
 };
 
-/// Whatever a task does, it ends as one client's failure: a worker that died of it would take it to the next one. Only
-/// a channel that fails ends the session.
-void answer(Channel& channel, Workshop& workshop, const RoundPlan& plan) {
+/// Whatever a task does, it ends as one client's failure: a worker that died of it would take it to the next one.
+Message outcome_of(Workshop& workshop, const RoundPlan& plan) {
     Failed failed{.round = plan.round, .client = plan.client};
     try {
-        return channel.send(workshop.carry_out(plan));
-    } catch (const IoError&) {
-        throw;
+        return workshop.carry_out(plan);
     } catch (const TrainingError& error) {
         failed.diverged = true;
+        failed.reason = error.what();
+    } catch (const ModelMissing& error) {
+        failed.needs_model = true;
         failed.reason = error.what();
     } catch (const std::exception& error) {
         failed.reason = error.what();
     }
-    channel.send(failed);
+    return failed;
+}
+
+/// An update that every reader would refuse is a failure, too. Only a channel that fails ends the session.
+void answer(Channel& channel, Workshop& workshop, const RoundPlan& plan) {
+    try {
+        channel.send(outcome_of(workshop, plan));
+    } catch (const PreconditionError& error) {
+        channel.send(Failed{.round = plan.round, .client = plan.client, .reason = error.what()});
+    }
 }
 
 }  // namespace

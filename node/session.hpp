@@ -15,6 +15,9 @@ struct SessionSetup {
     /// Overrides the job's data.path. Empty keeps it, which only ranks of one simulation may: they share the
     /// aggregator's files. A daemon always passes its own, for no path comes from a peer.
     std::string data_path;
+    /// The folder for what error feedback keeps of clients (node/residual_store.hpp). Empty: `clients` in the job's
+    /// output.dir, which only ranks of one simulation may use, for the same reason.
+    std::string state;
     const Dataset* data = nullptr;  ///< the training set, if it is already in memory; null loads it
     Device device{};                ///< what this node executes, as it tells the aggregator; by default everything
 };

@@ -54,6 +54,11 @@ Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
         rounder_.emplace(job.quantize, model_->schema());
 }
 
+void Trainer::write_initial_model(std::span<float> model) {
+    model_->initialize(job_.job.seed);
+    std::ranges::copy(std::as_const(*model_).parameters(), model.begin());
+}
+
 TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uint32_t> indices,
                               std::span<const float> received, std::span<float> update) {
     const auto start = Clock::now();

@@ -38,6 +38,8 @@ public:
     Trainer(const Job& job, const Dataset& data, const Backend& backend);
 
     const Schema& schema() const { return model_->schema(); }
+    /// The model that every run of the job begins with.
+    void write_initial_model(std::span<float> model);
     /// The most memory that activations and what layers keep of them have taken at once.
     std::size_t activation_bytes() const { return model_->arena().peak(); }
 

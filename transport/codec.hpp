@@ -19,18 +19,28 @@
 namespace dither {
 
 struct CodecOptions;
+class Expectation;
 
 /// The largest step of a grid: every code, below 2^31, times its step is finite.
 inline constexpr float kLargestGridStep = 0x1p96F;
 
-/// The step of each layer's grid: values are integer multiples of it. Raw ignores it. In (0, kLargestGridStep].
+/// The step of each layer's grid: values are integer multiples of it. In (0, kLargestGridStep].
 using GridSteps = std::span<const float>;
+
+/// What both ends know of a payload before it is made; nothing of it travels in the payload. What a codec does not need
+/// it ignores.
+struct Terms {
+    GridSteps steps{};                        ///< one a layer, for codecs that need steps
+    StreamKey key{};                          ///< of the encoder's random numbers: the decoder draws the same ones
+    const Expectation* expectation = nullptr;  ///< how large the values are likely to be; nullptr: not known
+};
 
 /// Takes one update's integers, chunk by chunk, in order.
 class IntegerSink {
 public:
     virtual ~IntegerSink() = default;
     /// values at flat positions offset .. offset + codes.size() - 1 of layer `layer` are codes * unit(layer).
+    virtual void add(std::size_t layer, std::size_t offset, std::span<const std::int32_t> codes) = 0;
     virtual void add(std::size_t layer, std::size_t offset, std::span<const std::int64_t> codes) = 0;
 };
 
@@ -40,23 +50,26 @@ public:
     virtual ~Codec() = default;
 
     virtual std::string_view name() const = 0;
-    /// Appends nothing but the payload to `out`, which is overwritten. Throws TrainingError if a value is not finite,
-    /// or (grid) lies 2^31 steps or more from 0. Steps that are no grid are a defect of the caller.
-    virtual void encode(std::span<const float> values, GridSteps steps, const StreamKey& key,
-                        std::vector<std::byte>& out) const = 0;
-    /// Throws FormatError unless `steps` are a grid and `payload` is exactly a payload of this codec and schema on it;
-    /// spends no memory that the payload asks for.
-    virtual void decode(std::span<const std::byte> payload, GridSteps steps, std::span<float> values) const = 0;
-    /// The largest |code| of each layer (one entry a layer), after the same checks as decode: what overflow is judged
-    /// by before anything is added.
-    virtual void validate(std::span<const std::byte> payload, GridSteps steps,
+    /// Appends nothing but the payload to `out`, which is overwritten: at most 4 bytes a parameter and 64 a layer.
+    /// Throws TrainingError if a value is not finite, or beyond what the codec can say (grid: 2^31 steps). Steps that
+    /// are no grid are a defect of the caller.
+    virtual void encode(std::span<const float> values, const Terms& terms, std::vector<std::byte>& out) const = 0;
+    /// Throws FormatError unless terms.steps are a grid and `payload` is exactly a payload of this codec and schema on
+    /// these terms; spends no memory that the payload asks for.
+    virtual void decode(std::span<const std::byte> payload, const Terms& terms, std::span<float> values) const = 0;
+    /// No |code| of a layer is above its entry of `largest` (one entry a layer), after the same checks as decode: what
+    /// overflow is judged by before anything is added.
+    virtual void validate(std::span<const std::byte> payload, const Terms& terms,
                           std::span<std::uint64_t> largest) const = 0;
     /// Decodes a payload that has passed validate() into integers.
-    virtual void accumulate(std::span<const std::byte> payload, GridSteps steps, IntegerSink& sink) const = 0;
-    /// What one integer of layer `layer` is worth.
+    virtual void accumulate(std::span<const std::byte> payload, const Terms& terms, IntegerSink& sink) const = 0;
+    /// What one integer of layer `layer` is worth: the same for all payloads on these steps.
     virtual double unit(std::size_t layer, GridSteps steps) const = 0;
     /// True if steps matter: the controller then chooses them.
     virtual bool needs_steps() const = 0;
+    /// True if E[decoded] is not the value: who encodes again and again keeps what was lost and adds it the next time
+    /// (error feedback: Seide et al. 2014; Karimireddy et al. 2019).
+    virtual bool is_biased() const = 0;
 };
 
 /// raw: fp32, little-endian; integers are multiples of 2^-40, rounded to nearest-even, magnitudes below 2^22.

@@ -49,14 +49,16 @@ void write_header(std::span<std::byte, kFrameHeaderBytes> header, std::uint8_t t
 }  // namespace
 
 FrameLimits FrameLimits::for_model(std::size_t parameters, std::size_t layers) {
-    // A payload takes at most 4 bytes a parameter and 10 a layer; a plan with both steps 13 and a report 64 a layer.
+    // A payload takes at most 4 bytes a parameter and 64 a layer, and a report 64 a layer. A plan takes 5 and its grids
+    // 4 each; all parts of one that has several are less than a whole model.
     constexpr std::uint64_t kBytesALayer = 128;
     return {.body_bytes = FrameLimits{}.body_bytes + 4 * std::uint64_t{parameters} + kBytesALayer * layers,
             .layers = static_cast<std::uint32_t>(layers)};
 }
 
 FrameLimits FrameLimits::for_node() {
-    return for_model(std::size_t{1} << 30, FrameLimits{}.layers);
+    constexpr std::size_t kParameters = std::size_t{1} << 30;
+    return for_model(2 * kParameters, FrameLimits{}.layers);
 }
 
 std::vector<std::byte> encode_frame(const Message& message) {
@@ -85,15 +87,17 @@ FrameHeader decode_header(std::span<const std::byte> header, const FrameLimits& 
     return decoded;
 }
 
-Message decode_body(const FrameHeader& header, std::span<const std::byte> body, const FrameLimits& limits) {
+Message decode_body(const FrameHeader& header, std::vector<std::byte> body, const FrameLimits& limits) {
     check(body.size() == header.body_bytes, "a body has {} bytes, not {}", header.body_bytes, body.size());
     check(crc32c(body) == header.body_crc, "the body's checksum is wrong");
-    return detail::read_body(header.type, body, limits.layers);
+    return detail::read_body(header.type, std::move(body), limits.layers);
 }
 
-Message decode_frame(std::span<const std::byte> frame, const FrameLimits& limits) {
+Message decode_frame(std::vector<std::byte> frame, const FrameLimits& limits) {
     check(frame.size() >= kFrameHeaderBytes, "a frame has at least {} bytes, not {}", kFrameHeaderBytes, frame.size());
-    return decode_body(decode_header(frame.first(kFrameHeaderBytes), limits), frame.subspan(kFrameHeaderBytes), limits);
+    const FrameHeader header = decode_header(std::span(frame).first(kFrameHeaderBytes), limits);
+    frame.erase(frame.begin(), frame.begin() + kFrameHeaderBytes);
+    return decode_body(header, std::move(frame), limits);
 }
 
 }  // namespace dither

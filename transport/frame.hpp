@@ -14,7 +14,7 @@
 namespace dither {
 
 inline constexpr std::size_t kFrameHeaderBytes = 24;
-inline constexpr std::uint16_t kProtocolVersion = 3;
+inline constexpr std::uint16_t kProtocolVersion = 4;
 
 struct FrameHeader {
     std::uint8_t type = 0;
@@ -30,7 +30,7 @@ struct FrameLimits {
     /// Once the model is known: body_bytes = 64 KiB + 4 * parameters + 128 * layers, which holds the largest payload of
     /// every codec and the words around it.
     static FrameLimits for_model(std::size_t parameters, std::size_t layers);
-    /// What a node lets its aggregator say: models of up to 2^30 parameters in 4096 layers.
+    /// What a node lets its aggregator say: models of up to 2^30 parameters in 4096 layers, and a change of one beside.
     static FrameLimits for_node();
 };
 
@@ -38,9 +38,9 @@ std::vector<std::byte> encode_frame(const Message& message);
 /// Throws FormatError on a wrong magic, version, type, flag or checksum, and on a length over the limit.
 FrameHeader decode_header(std::span<const std::byte> header, const FrameLimits& limits);
 /// Throws FormatError on a wrong checksum or on a body that does not say exactly one valid message of the header's
-/// type.
-Message decode_body(const FrameHeader& header, std::span<const std::byte> body, const FrameLimits& limits);
-/// A whole frame at once.
-Message decode_frame(std::span<const std::byte> frame, const FrameLimits& limits);
+/// type. The body's memory becomes that of a large payload, so that there is never a second one.
+Message decode_body(const FrameHeader& header, std::vector<std::byte> body, const FrameLimits& limits);
+/// A whole frame at once, likewise.
+Message decode_frame(std::vector<std::byte> frame, const FrameLimits& limits);
 
 }  // namespace dither

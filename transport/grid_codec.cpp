@@ -1,141 +1,79 @@
-// grid: stochastic rounding onto the multiples of the layer's step, which all clients of a round share:
-//
-//     q = floor(x / step) + [u < frac(x / step)]        u uniform in {0, 1, ..., 2^24 - 1} / 2^24
-//
-// so that E[q * step] = x: off by less than 2^-24 steps, because u is a multiple of that, and by one rounding of
-// x / step to fp32 (Gupta et al., "Deep learning with limited numerical precision", ICML 2015; Alistarh et al., "QSGD",
-// NeurIPS 2017). The integers q are folded to z = 0, 1, 2, 3, ... for q = 0, -1, 1, -2,
-// ... and packed at the width of the layer's largest z, or compressed where that is shorter. README.md has the bytes.
+// grid: stochastic rounding onto the multiples of the layer's step, which all clients of a round share; the integers
+// are packed, compressed, or coded by a model of what both ends know (detail/grid_model.hpp). README.md has the bytes.
+#include "core/config.hpp"
 #include "core/error.hpp"
 #include "core/simd.hpp"
-#include "transport/detail/bit_stream.hpp"
 #include "transport/detail/codecs.hpp"
+#include "transport/detail/grid_rounding.hpp"
+#include "transport/detail/grid_sections.hpp"
+#include "transport/detail/grid_stream.hpp"
 #include "transport/detail/little_endian.hpp"
-#include "transport/detail/zstd.hpp"
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace dither::detail {
 namespace {
 
-constexpr std::size_t kChunk = 4096;
-constexpr std::size_t kSectionHeaderBytes = 10;
-constexpr unsigned kMaxWidth = 32;
-constexpr float kLargestRatio = 0x1p31F;  // exclusive
+enum class Coder { context, zstd, packed };
 
-enum class Mode : std::uint8_t { packed = 0, zstd = 1 };
+/// Bits that the context coder saves on a coordinate of packed codes, over the seconds that it takes to code and decode
+/// it (tests/bench/grid.cpp measures both). On a faster link packed codes are there sooner: the break-even bandwidth.
+constexpr double kSavedBits = 3;
+constexpr double kSecondsACoordinate = 60e-9;
+constexpr double kBreakEven = kSavedBits / kSecondsACoordinate / 1e6;  // Mb/s
 
-/// What stands before the codes of a layer.
-struct Section {
-    Mode mode = Mode::packed;
-    unsigned width = 0;
-    std::size_t bytes = 0;
-    float step = 0;
-};
+Coder coder_of(const CodecOptions& options) {
+    if (options.coder == "packed")
+        return Coder::packed;
+    if (options.coder == "zstd")
+        return Coder::zstd;
+    if (options.coder == "context" || (options.coder == "auto" && options.bandwidth < kBreakEven))
+        return Coder::context;
+    if (options.coder == "auto")
+        return Coder::packed;
+    throw InputError(fmt::format("codec coder {}: expected context, zstd, packed or auto", options.coder));
+}
 
-struct Rounded {
-    std::uint32_t used_bits = 0;     ///< the union of all folded codes
-    std::uint32_t out_of_range = 0;  ///< 1 if a ratio was not finite or 2^31 or more
-};
+/// With the context coder integers are multiples of step / kFine, in every form, so that all of a round can be summed.
+constexpr std::uint32_t kFine = 256;
 
-DITHER_CLONES Rounded round_chunk(const float* x, const float* u, std::size_t count, float step, std::uint32_t* out) {
-    Rounded rounded;
+/// The first byte of a payload of the context coder.
+enum class Form : std::uint8_t { sections = 0, modelled = 1, modelled_with_expectation = 2 };
+
+/// One rounding, of the product in double precision.
+DITHER_CLONES void scale_chunk(const std::int32_t* codes, std::size_t count, double unit, float* out) {
+    for (std::size_t i = 0; i < count; ++i)
+        out[i] = static_cast<float>(static_cast<double>(codes[i]) * unit);
+}
+void scale_chunk(const std::int64_t* codes, std::size_t count, double unit, float* out) {
+    for (std::size_t i = 0; i < count; ++i)
+        out[i] = static_cast<float>(static_cast<double>(codes[i]) * unit);
+}
+
+DITHER_CLONES std::uint32_t largest_of(const std::int32_t* codes, std::size_t count) {
+    std::uint32_t largest = 0;
     for (std::size_t i = 0; i < count; ++i) {
-        const float ratio = x[i] / step;
-        const bool fits = std::abs(ratio) < kLargestRatio;
-        const float safe = fits ? ratio : 0.0F;
-        const auto truncated = static_cast<std::int32_t>(safe);
-        const std::int32_t floor = truncated - (static_cast<float>(truncated) > safe ? 1 : 0);
-        const float fraction = safe - static_cast<float>(floor);
-        const std::int32_t code = floor + (u[i] < fraction ? 1 : 0);
-        out[i] = (static_cast<std::uint32_t>(code) << 1) ^ static_cast<std::uint32_t>(code >> 31);
-        rounded.used_bits |= out[i];
-        rounded.out_of_range |= fits ? 0U : 1U;
+        const auto sign = static_cast<std::uint32_t>(codes[i] >> 31);
+        largest = std::max(largest, (static_cast<std::uint32_t>(codes[i]) ^ sign) - sign);
     }
-    return rounded;
+    return largest;
 }
-
-std::int32_t unfold(std::uint32_t folded) {
-    return static_cast<std::int32_t>((folded >> 1) ^ (0U - (folded & 1U)));
+std::uint64_t largest_magnitude(std::span<const std::int32_t> codes) {
+    return largest_of(codes.data(), codes.size());
 }
-
-/// One rounding, from the exact product.
-DITHER_CLONES void scale_chunk(const std::uint32_t* folded, std::size_t count, double unit, float* out) {
-    for (std::size_t i = 0; i < count; ++i) {
-        const auto code = static_cast<std::int32_t>((folded[i] >> 1) ^ (0U - (folded[i] & 1U)));
-        out[i] = static_cast<float>(static_cast<double>(code) * unit);
-    }
-}
-
-template <typename... Args>
-void check(bool holds, std::size_t layer, fmt::format_string<Args...> problem, Args&&... args) {
-    if (!holds) [[unlikely]]
-        throw FormatError(
-            fmt::format("grid payload, layer {}: {}", layer, fmt::format(problem, std::forward<Args>(args)...)));
-}
-
-/// Planes of bytes, the lowest of all codes first: the upper ones are nearly constant, and compress.
-unsigned planes_of(unsigned width) {
-    return (width + 7) / 8;
-}
-
-void split_planes(std::span<const std::uint32_t> folded, unsigned planes, std::vector<std::byte>& out) {
-    out.resize(planes * folded.size());
-    for (unsigned plane = 0; plane < planes; ++plane) {
-        std::byte* to = out.data() + plane * folded.size();
-        for (std::size_t i = 0; i < folded.size(); ++i)
-            to[i] = static_cast<std::byte>(folded[i] >> (8 * plane));
-    }
-}
-
-/// Hands out the codes of a layer whose planes are `bytes`.
-class PlaneReader {
-public:
-    PlaneReader(std::span<const std::byte> bytes, unsigned planes)
-        : bytes_(bytes), planes_(planes), count_(bytes.size() / planes) {}
-
-    void next(std::span<std::uint32_t> codes) {
-        std::fill(codes.begin(), codes.end(), 0U);
-        for (unsigned plane = 0; plane < planes_; ++plane) {
-            const std::byte* from = bytes_.data() + plane * count_ + position_;
-            for (std::size_t i = 0; i < codes.size(); ++i)
-                codes[i] |= std::to_integer<std::uint32_t>(from[i]) << (8 * plane);
-        }
-        position_ += codes.size();
-    }
-    bool only_padding_left() const { return position_ == count_; }
-
-private:
-    std::span<const std::byte> bytes_;
-    unsigned planes_;
-    std::size_t count_;
-    std::size_t position_ = 0;
-};
-
-/// visit(offset, folded codes) in pieces; then the checks that need all of them.
-template <typename Reader, typename Visit>
-void read_codes(Reader reader, const Section& section, std::size_t layer, std::size_t count, Visit&& visit) {
-    std::array<std::uint32_t, kChunk> buffer;
-    std::uint32_t used_bits = 0;
-    for (std::size_t offset = 0; offset < count; offset += kChunk) {
-        const auto codes = std::span(buffer).first(std::min(kChunk, count - offset));
-        reader.next(codes);
-        for (const std::uint32_t code : codes)
-            used_bits |= code;
-        visit(offset, std::span<const std::uint32_t>(codes));
-    }
-    check(reader.only_padding_left(), layer, "the padding is not zero");
-    check(static_cast<unsigned>(std::bit_width(used_bits)) == section.width, layer, "{} bits are not the width",
-          section.width);
+std::uint64_t largest_magnitude(std::span<const std::int64_t> codes) {
+    const auto [least, most] = std::ranges::minmax(codes);
+    return static_cast<std::uint64_t>(std::max(-least, most));
 }
 
 class GridCodec final : public Codec {
 public:
-    explicit GridCodec(const Schema& schema) : schema_(schema) {
+    GridCodec(const Schema& schema, Coder coder) : schema_(schema), coder_(coder) {
         for (const LayerSpec& layer : schema.layers())
             if (layer.count > std::numeric_limits<std::uint32_t>::max() / sizeof(float))
                 throw InputError(
@@ -144,53 +82,48 @@ public:
 
     std::string_view name() const override { return "grid"; }
     bool needs_steps() const override { return true; }
-    double unit(std::size_t layer, GridSteps steps) const override { return steps[layer]; }
-
-    void encode(std::span<const float> values, GridSteps steps, const StreamKey& key,
-                std::vector<std::byte>& out) const override {
-        require_values(values.size());
-        if (const std::string problem = problem_of(steps); !problem.empty())
-            throw PreconditionError(problem);
-        out.clear();
-        EncodeBuffers buffers;
-        for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer)
-            encode_layer(layer, schema_.slice(values, layer), steps[layer], key, buffers, out);
+    bool is_biased() const override { return false; }
+    double unit(std::size_t layer, GridSteps steps) const override {
+        return coder_ == Coder::context ? static_cast<double>(steps[layer]) / kFine : steps[layer];
     }
 
-    void decode(std::span<const std::byte> payload, GridSteps steps, std::span<float> values) const override {
+    void encode(std::span<const float> values, const Terms& terms, std::vector<std::byte>& out) const override {
         require_values(values.size());
-        for_each_chunk(payload, steps, [&](std::size_t layer, std::size_t offset, std::span<const std::uint32_t> z) {
-            scale_chunk(z.data(), z.size(), unit(layer, steps), schema_.slice(values, layer).data() + offset);
+        if (const std::string problem = problem_of(terms.steps); !problem.empty())
+            throw PreconditionError(problem);
+        out.clear();
+        if (coder_ != Coder::context)
+            return encode_sections(values, terms, out);
+        if (encode_modelled(values, terms, out))
+            return;
+        out.assign(1, static_cast<std::byte>(Form::sections));
+        encode_sections(values, terms, out);
+    }
+
+    void decode(std::span<const std::byte> payload, const Terms& terms, std::span<float> values) const override {
+        require_values(values.size());
+        for_each_chunk(payload, terms, [&](std::size_t layer, std::size_t offset, auto codes) {
+            scale_chunk(codes.data(), codes.size(), unit(layer, terms.steps),
+                        schema_.slice(values, layer).data() + offset);
         });
     }
 
-    void validate(std::span<const std::byte> payload, GridSteps steps,
+    void validate(std::span<const std::byte> payload, const Terms& terms,
                   std::span<std::uint64_t> largest) const override {
         require(largest.size() == schema_.layer_count(), "{} entries for {} layers", largest.size(),
                 schema_.layer_count());
         std::fill(largest.begin(), largest.end(), std::uint64_t{0});
-        for_each_chunk(payload, steps, [&](std::size_t layer, std::size_t, std::span<const std::uint32_t> z) {
-            const std::uint64_t folded = *std::max_element(z.begin(), z.end());
-            largest[layer] = std::max(largest[layer], (folded + 1) / 2);
+        for_each_chunk(payload, terms, [&](std::size_t layer, std::size_t, auto codes) {
+            largest[layer] = std::max(largest[layer], largest_magnitude(codes));
         });
     }
 
-    void accumulate(std::span<const std::byte> payload, GridSteps steps, IntegerSink& sink) const override {
-        std::array<std::int64_t, kChunk> codes;
-        for_each_chunk(payload, steps, [&](std::size_t layer, std::size_t offset, std::span<const std::uint32_t> z) {
-            std::transform(z.begin(), z.end(), codes.begin(), unfold);
-            sink.add(layer, offset, std::span(codes).first(z.size()));
-        });
+    void accumulate(std::span<const std::byte> payload, const Terms& terms, IntegerSink& sink) const override {
+        for_each_chunk(payload, terms,
+                       [&](std::size_t layer, std::size_t offset, auto codes) { sink.add(layer, offset, codes); });
     }
 
 private:
-    struct EncodeBuffers {
-        std::vector<std::uint32_t> folded;
-        std::vector<std::byte> planes;
-        std::vector<std::byte> compressed;
-        Compressor compressor;
-    };
-
     void require_values(std::size_t count) const {
         require(count == schema_.parameters(), "{} values for a model of {} parameters", count, schema_.parameters());
     }
@@ -205,25 +138,14 @@ private:
                                   : fmt::format("step {} of layer {} is outside (0, 2^96]", *bad, bad - steps.begin());
     }
 
-    /// Rounds a layer into `folded`, which is resized, and returns the width of its largest code.
-    unsigned round_layer(std::size_t layer, std::span<const float> values, float step, const StreamKey& key,
-                         std::vector<std::uint32_t>& folded) const {
-        StreamKey layer_key = key;
-        layer_key.lane = static_cast<std::uint32_t>(layer);
-        Stream stream(layer_key);
-        std::array<float, kChunk> uniform;
-        std::uint32_t used_bits = 0;
-        folded.resize(values.size());
-        for (std::size_t offset = 0; offset < values.size(); offset += kChunk) {
-            const auto chunk = values.subspan(offset, std::min(kChunk, values.size() - offset));
-            stream.fill_uniform(std::span(uniform).first(chunk.size()));
-            const Rounded rounded =
-                round_chunk(chunk.data(), uniform.data(), chunk.size(), step, folded.data() + offset);
-            if (rounded.out_of_range != 0) [[unlikely]]
-                refuse(layer, chunk, step);
-            used_bits |= rounded.used_bits;
-        }
-        return static_cast<unsigned>(std::bit_width(used_bits));
+    /// Rounds the next values of a layer by the next `words` of its stream; returns the union of `q`, folded.
+    std::uint32_t round_chunk(std::size_t layer, std::span<const float> values, float step, Stream& stream,
+                              std::span<std::uint32_t> words, std::span<std::int32_t> q) const {
+        stream.fill_words(words);
+        const Rounded rounded = round_to_grid(values, words, step, q);
+        if (rounded.out_of_range != 0) [[unlikely]]
+            refuse(layer, values, step);
+        return rounded.used_bits;
     }
 
     [[noreturn]] void refuse(std::size_t layer, std::span<const float> values, float step) const {
@@ -233,79 +155,147 @@ private:
             fmt::format("layer {}: {} does not lie within 2^31 steps of {}", schema_.layers()[layer].name, *bad, step));
     }
 
-    void encode_layer(std::size_t layer, std::span<const float> values, float step, const StreamKey& key,
-                      EncodeBuffers& buffers, std::vector<std::byte>& out) const {
-        const unsigned width = round_layer(layer, values, step, key, buffers.folded);
-        const std::size_t packed = packed_bytes(values.size(), width);
-        split_planes(buffers.folded, planes_of(width), buffers.planes);
-        if (buffers.compressor.compress(buffers.planes, packed, buffers.compressed)) {
-            append_header({Mode::zstd, width, buffers.compressed.size(), step}, out);
-            out.insert(out.end(), buffers.compressed.begin(), buffers.compressed.end());
-        } else {
-            append_header({Mode::packed, width, packed, step}, out);
-            pack_bits(buffers.folded, width, out);
+    void encode_sections(std::span<const float> values, const Terms& terms, std::vector<std::byte>& out) const {
+        SectionWriter writer(coder_ != Coder::packed);
+        std::vector<std::int32_t> q;
+        std::array<std::uint32_t, kGridChunk> words;
+        for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
+            const std::span<const float> all = schema_.slice(values, layer);
+            Stream stream = dither_words(terms.key, layer);
+            std::uint32_t used_bits = 0;
+            q.resize(all.size());
+            for (std::size_t offset = 0; offset < all.size(); offset += kGridChunk) {
+                const std::size_t count = std::min(kGridChunk, all.size() - offset);
+                used_bits |= round_chunk(layer, all.subspan(offset, count), terms.steps[layer], stream,
+                                         std::span(words).first(count), std::span(q).subspan(offset, count));
+            }
+            writer.append(q, static_cast<unsigned>(std::bit_width(used_bits)), terms.steps[layer], out);
         }
     }
 
-    static void append_header(const Section& section, std::vector<std::byte>& out) {
-        out.resize(out.size() + kSectionHeaderBytes);
-        std::byte* header = out.data() + out.size() - kSectionHeaderBytes;
-        store_little(static_cast<std::uint8_t>(section.mode), header);
-        store_little(static_cast<std::uint8_t>(section.width), header + 1);
-        store_little(static_cast<std::uint32_t>(section.bytes), header + 2);
-        store_little(section.step, header + 6);
+    /// False where an integer is larger than the model goes, or the payload than it may be. Not wherever packing would
+    /// be shorter: a choice that depended on u would bias the control variate.
+    bool encode_modelled(std::span<const float> values, const Terms& terms, std::vector<std::byte>& out) const {
+        append_header(terms, out);
+        RangeEncoder encoder(out);
+        GridStream<RangeEncoder> stream(encoder, schema_, terms);
+        std::array<std::uint32_t, kGridChunk> words;
+        std::array<std::int32_t, kGridChunk> codes;
+        for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
+            const std::span<const float> all = schema_.slice(values, layer);
+            Stream drawn = dither_words(terms.key, layer);
+            for (std::size_t offset = 0; offset < all.size(); offset += kGridChunk) {
+                const std::size_t count = std::min(kGridChunk, all.size() - offset);
+                const auto u = std::span(words).first(count);
+                const auto q = std::span(codes).first(count);
+                round_chunk(layer, all.subspan(offset, count), terms.steps[layer], drawn, u, q);
+                if (largest_magnitude(q) >= kLargestModelled)
+                    return false;
+                stream.code(layer, u, q);
+            }
+        }
+        encoder.finish();
+        return out.size() <= 4 * schema_.parameters() + 64 * schema_.layer_count();
     }
 
-    /// Takes the header of a layer's section off `rest` and checks all that can be checked without the codes.
-    Section read_header(std::size_t layer, float step, std::span<const std::byte>& rest) const {
-        check(rest.size() >= kSectionHeaderBytes, layer, "the payload is cut off");
-        const auto mode = load_little<std::uint8_t>(rest.data());
-        const Section section{static_cast<Mode>(mode), load_little<std::uint8_t>(rest.data() + 1),
-                              load_little<std::uint32_t>(rest.data() + 2), load_little<float>(rest.data() + 6)};
-        rest = rest.subspan(kSectionHeaderBytes);
-        check(mode <= static_cast<std::uint8_t>(Mode::zstd), layer, "mode {} is unknown", mode);
-        check(section.width <= kMaxWidth, layer, "a width of {} bits", section.width);
-        check(std::bit_cast<std::uint32_t>(section.step) == std::bit_cast<std::uint32_t>(step), layer,
-              "the step is not the commanded {}", step);
-        const std::size_t packed = packed_bytes(schema_.layers()[layer].count, section.width);
-        check(section.mode == Mode::packed ? section.bytes == packed : section.bytes < packed, layer,
-              "{} bytes where {} are packed", section.bytes, packed);
-        check(section.bytes <= rest.size(), layer, "the payload is cut off");
-        return section;
+    /// The steps that a payload of the context coder echoes: one, if all are the same.
+    static GridSteps echoed(GridSteps steps) {
+        const bool same = std::ranges::adjacent_find(steps, std::not_equal_to()) == steps.end();
+        return same && !steps.empty() ? steps.first(1) : steps;
     }
 
-    /// visit(layer, offset in the layer, folded codes) for every layer in order, in pieces of at most kChunk; throws
+    static void append_header(const Terms& terms, std::vector<std::byte>& out) {
+        out.push_back(
+            static_cast<std::byte>(terms.expectation == nullptr ? Form::modelled : Form::modelled_with_expectation));
+        for (const float step : echoed(terms.steps)) {
+            out.resize(out.size() + sizeof step);
+            store_little(step, out.data() + out.size() - sizeof step);
+        }
+    }
+
+    /// visit(layer, offset in the layer, codes) for every layer in order, in pieces of at most kGridChunk; throws
     /// FormatError as soon as something is wrong.
     template <typename Visit>
-    void for_each_chunk(std::span<const std::byte> payload, GridSteps steps, Visit&& visit) const {
-        if (const std::string problem = problem_of(steps); !problem.empty())
+    void for_each_chunk(std::span<const std::byte> payload, const Terms& terms, Visit&& visit) const {
+        if (const std::string problem = problem_of(terms.steps); !problem.empty())
             throw FormatError("grid payload: " + problem);
-        Decompressor decompressor;
-        std::vector<std::byte> planes;
+        if (coder_ != Coder::context)
+            return read_sections(payload, terms.steps, visit);
+        check_grid(!payload.empty(), 0, "the payload is empty");
+        const auto form = static_cast<Form>(payload.front());
+        payload = payload.subspan(1);
+        if (form == Form::sections)
+            return read_sections(payload, terms.steps, visit);
+        check_grid(form <= Form::modelled_with_expectation, 0, "the form is unknown");
+        Terms as_encoded = terms;
+        if (form == Form::modelled)
+            as_encoded.expectation = nullptr;
+        else
+            check_grid(terms.expectation != nullptr, 0, "it is coded by an expectation that is not known here");
+        read_modelled(payload, as_encoded, visit);
+    }
+
+    template <typename Visit>
+    void read_sections(std::span<const std::byte> payload, GridSteps steps, Visit& visit) const {
+        constexpr unsigned kFits = 23;  // 256 times such an integer is below 2^31
+        SectionReader reader(payload);
         for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
-            const Section section = read_header(layer, steps[layer], payload);
             const std::size_t count = schema_.layers()[layer].count;
-            const auto data = payload.first(section.bytes);
-            const auto visit_layer = [&](std::size_t offset, auto codes) { visit(layer, offset, codes); };
-            if (section.mode == Mode::zstd) {
-                planes.resize(planes_of(section.width) * count);
-                decompressor.decompress(data, planes);
-                read_codes(PlaneReader(planes, planes_of(section.width)), section, layer, count, visit_layer);
-            } else {
-                read_codes(BitReader(data, section.width), section, layer, count, visit_layer);
+            reader.open(layer, count, steps[layer]);
+            for (std::size_t offset = 0; offset < count; offset += kGridChunk) {
+                const std::span<const std::int32_t> q = reader.next();
+                if (coder_ != Coder::context)
+                    visit(layer, offset, q);
+                else if (reader.width() <= kFits)
+                    visit_fine<std::int32_t>(layer, offset, q, visit);
+                else
+                    visit_fine<std::int64_t>(layer, offset, q, visit);
             }
-            payload = payload.subspan(section.bytes);
         }
-        check(payload.empty(), schema_.layer_count(), "bytes follow the last layer");
+        check_grid(reader.exhausted(), schema_.layer_count(), "bytes follow the last layer");
+    }
+
+    template <typename Code, typename Visit>
+    static void visit_fine(std::size_t layer, std::size_t offset, std::span<const std::int32_t> q, Visit& visit) {
+        std::array<Code, kGridChunk> codes;
+        std::ranges::transform(q, codes.begin(), [](std::int32_t code) { return static_cast<Code>(kFine) * code; });
+        visit(layer, offset, std::span<const Code>(codes).first(q.size()));
+    }
+
+    template <typename Visit>
+    void read_modelled(std::span<const std::byte> payload, const Terms& terms, Visit& visit) const {
+        for (const float step : echoed(terms.steps)) {
+            check_grid(payload.size() >= sizeof step, 0, "the payload is cut off");
+            check_grid(load_little<std::uint32_t>(payload.data()) == std::bit_cast<std::uint32_t>(step), 0,
+                       "a step is not the commanded one");
+            payload = payload.subspan(sizeof step);
+        }
+        RangeDecoder decoder(payload);
+        GridStream<RangeDecoder> stream(decoder, schema_, terms);
+        std::array<std::uint32_t, kGridChunk> words;
+        std::array<std::int32_t, kGridChunk> codes;
+        for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
+            Stream drawn = dither_words(terms.key, layer);
+            const std::size_t count = schema_.layers()[layer].count;
+            for (std::size_t offset = 0; offset < count; offset += kGridChunk) {
+                const auto chunk = std::span(codes).first(std::min(kGridChunk, count - offset));
+                drawn.fill_words(std::span(words).first(chunk.size()));
+                stream.code(layer, std::span(words).first(chunk.size()), chunk);
+                check_grid(largest_magnitude(chunk) < kFine * kLargestModelled, layer, "an integer is 2^22 or more");
+                visit(layer, offset, std::span<const std::int32_t>(chunk));
+            }
+        }
+        check_grid(decoder.at_end(), schema_.layer_count(), "it does not end as its integers do");
     }
 
     const Schema& schema_;
+    Coder coder_;
 };
 
 }  // namespace
 
-std::unique_ptr<Codec> make_grid_codec(const Schema& schema) {
-    return std::make_unique<GridCodec>(schema);
+std::unique_ptr<Codec> make_grid_codec(const CodecOptions& options, const Schema& schema) {
+    return std::make_unique<GridCodec>(schema, coder_of(options));
 }
 
 }  // namespace dither::detail

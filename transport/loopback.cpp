@@ -77,10 +77,10 @@ public:
         self.heard.wait(lock, [&] { return !self.frames.empty() || !self.open; });
         if (self.frames.empty())
             return std::nullopt;
-        const Frame frame = std::move(self.frames.front());
+        Frame frame = std::move(self.frames.front());
         self.frames.pop_front();
         lock.unlock();
-        return decode_frame(frame, FrameLimits::for_node());
+        return decode_frame(std::move(frame), FrameLimits::for_node());
     }
 
     void send(const Message& message) override {
@@ -125,14 +125,15 @@ std::optional<HubEvent> LoopbackHub::next_event(Clock::time_point deadline) {
         state_->joined.pop_front();
         return PeerJoined{peer};
     }
-    const Arrival arrival = std::move(state_->arrivals.front());
+    Arrival arrival = std::move(state_->arrivals.front());
     state_->arrivals.pop_front();
     if (!arrival.frame)
         return PeerLost{arrival.peer, "the peer has left"};
     const FrameLimits limits = state_->peer(arrival.peer).limits;
     lock.unlock();
     try {
-        return Received{arrival.peer, decode_frame(*arrival.frame, limits), arrival.frame->size()};
+        const std::size_t wire_bytes = arrival.frame->size();
+        return Received{arrival.peer, decode_frame(*std::move(arrival.frame), limits), wire_bytes};
     } catch (const FormatError& error) {
         lock.lock();
         state_->drop(arrival.peer);

@@ -20,6 +20,7 @@ using detail::Either;
 constexpr std::size_t kMaxIdBytes = 64;
 constexpr std::size_t kMaxJobBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxReasonBytes = std::size_t{1} << 10;
+constexpr std::size_t kLeastPartBytes = 4 + 4 + 8;  // round, number of steps, length of the payload
 constexpr std::size_t kLayerBitsBytes = kPhases.size();
 constexpr std::size_t kStatisticsBytes = sizeof(LayerStatistics);  // floats, each as it is
 
@@ -121,16 +122,38 @@ void serialize(auto& archive, Either<Welcome> auto& welcome) {
     archive.text("job", welcome.job, kMaxJobBytes);
 }
 
+void serialize(auto& archive, Either<ModelPart> auto& part, std::size_t layers) {
+    archive("part", part.round);
+    serialize_steps(archive, "part", part.steps, layers);
+    archive.payload("part", part.payload);
+}
+
+/// base + 1 .. round; or, without a base, one or two of the round itself.
+bool in_order(const RoundPlan& task) {
+    if (task.base == 0)
+        return (task.parts.size() == 1 || task.parts.size() == 2) &&
+               std::ranges::all_of(task.parts, [&](const ModelPart& part) { return part.round == task.round; });
+    if (task.base > task.round || task.parts.size() != task.round - task.base)
+        return false;
+    for (std::uint32_t i = 0; i < task.parts.size(); ++i)
+        if (task.parts[i].round != task.base + 1 + i)
+            return false;
+    return true;
+}
+
 void serialize(auto& archive, Either<RoundPlan> auto& task) {
     archive("round", task.round);
     archive("client", task.client);
+    archive("counted", task.counted);
+    archive("base", task.base);
     serialize(archive, task.plan);
     serialize_steps(archive, "uplink_steps", task.uplink_steps, task.plan.layers.size());
-    serialize_steps(archive, "downlink_steps", task.downlink_steps, task.plan.layers.size());
     archive.template as<std::uint8_t>("probe", task.probe);
     archive.expect(static_cast<std::uint8_t>(task.probe) <= kAllProbes, "probe", "is unknown");
     archive("broadcast", task.broadcast);
-    archive.payload("payload", task.payload);
+    archive.list("parts", task.parts, kLeastPartBytes,
+                 [&](auto& part) { serialize(archive, part, task.plan.layers.size()); });
+    archive.expect(in_order(task), "parts", "are not those of the rounds after its base");
 }
 
 void serialize(auto& archive, Either<Update> auto& update) {
@@ -145,6 +168,7 @@ void serialize(auto& archive, Either<Failed> auto& failed) {
     archive("round", failed.round);
     archive("client", failed.client);
     archive("diverged", failed.diverged);
+    archive("needs_model", failed.needs_model);
     serialize_reason(archive, failed.reason);
 }
 
@@ -176,6 +200,10 @@ Message empty_message(std::uint8_t type) {
 
 }  // namespace
 
+std::size_t ModelPart::wire_bytes() const {
+    return kLeastPartBytes + sizeof(float) * steps.size() + payload.size();
+}
+
 std::string_view name_of(const Message& message) {
     constexpr std::array<std::string_view, detail::kMessageTypes> kNames{
         "Hello", "Welcome", "RoundPlan", "Update", "Failed", "UpdateAck", "RoundCommitted", "Stop"};
@@ -187,7 +215,7 @@ void detail::write_body(const Message& message, std::vector<std::byte>& out) {
     std::visit([&](const auto& content) { serialize(writer, content); }, message);
 }
 
-Message detail::read_body(std::uint8_t type, std::span<const std::byte> body, std::uint32_t max_layers) {
+Message detail::read_body(std::uint8_t type, std::vector<std::byte> body, std::uint32_t max_layers) {
     Message message = empty_message(type);
     BoundedReader reader(name_of(message), body, max_layers);
     std::visit([&](auto& content) { serialize(reader, content); }, message);

@@ -41,17 +41,35 @@ struct Welcome {
     bool operator==(const Welcome&) const = default;
 };
 
+/// A model, or what one round changed of it: the model of round r is that of round r - 1 plus the decoded part of round
+/// r, in floats.
+struct ModelPart {
+    std::uint32_t round = 0;         ///< whose model it leads to
+    std::vector<float> steps;        ///< one a layer: the grid of this payload; empty: no grid
+    std::vector<std::byte> payload;  ///< empty: the round changed nothing
+    bool operator==(const ModelPart&) const = default;
+
+    /// In the body of a RoundPlan.
+    std::size_t wire_bytes() const;
+};
+
 /// Aggregator to node: train this client from this model under this plan, which fits the node's device: nodes of one
 /// round may get different ones. The grids are the same for all.
+///
+/// The model comes in parts. With `base` s > 0 they are the changes of the rounds s + 1 .. round, by the downlink
+/// codec, for a node that holds the model of round s; that of round 1 is the job's initial model, which every node can
+/// make. With `base` 0 the first part is a whole model and needs none; one more may follow, the change of this round,
+/// which the model has already: what the uplink's contexts are made from (transport/expectation.hpp).
 struct RoundPlan {
     std::uint32_t round = 0;  ///< from 1
     std::uint32_t client = 0;
+    std::uint32_t counted = 0;  ///< the last round in which this client's update was counted; 0: none
+    std::uint32_t base = 0;     ///< the round whose model the parts build on; 0: the first part is whole
     PrecisionPlan plan;
-    std::vector<float> uplink_steps;    ///< one a layer: the grid that all clients of the round share
-    std::vector<float> downlink_steps;  ///< one a layer: the grid of this payload
-    Probe probe = Probe::none;          ///< the measurements this client is asked for
-    Sha256 broadcast{};                 ///< of the decoded payload: what the client trains from, grid and all
-    std::vector<std::byte> payload;     ///< the model, by the downlink codec
+    std::vector<float> uplink_steps;  ///< one a layer: the grid that all clients of the round share
+    Probe probe = Probe::none;        ///< the measurements this client is asked for
+    Sha256 broadcast{};               ///< of the round's model: what the client trains from, grid and all
+    std::vector<ModelPart> parts;
     bool operator==(const RoundPlan&) const = default;
 };
 
@@ -69,7 +87,8 @@ struct Update {
 struct Failed {
     std::uint32_t round = 0;
     std::uint32_t client = 0;
-    bool diverged = false;  ///< a loss or a parameter was not finite: the controller must know
+    bool diverged = false;     ///< a loss or a parameter was not finite: the controller must know
+    bool needs_model = false;  ///< the node does not hold RoundPlan::base: it could, with a whole model
     std::string reason;
     bool operator==(const Failed&) const = default;
 };
@@ -88,7 +107,7 @@ struct UpdateAck {
 struct RoundCommitted {
     std::uint32_t round = 0;
     std::uint32_t client = 0;
-    Sha256 model{};  ///< the aggregator's own after the round, before any grid: model_sha256 of rounds.jsonl
+    Sha256 model{};  ///< the aggregator's own after the round: model_sha256 of rounds.jsonl
     bool operator==(const RoundCommitted&) const = default;
 };
 

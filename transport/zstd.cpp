@@ -28,17 +28,16 @@ bool Compressor::compress(std::span<const std::byte> bytes, std::size_t limit, s
     return true;
 }
 
-void Decompressor::decompress(std::span<const std::byte> bytes, std::span<std::byte> out) {
+std::string Decompressor::decompress(std::span<const std::byte> bytes, std::span<std::byte> out) {
     if (!context_)
         context_.reset(ZSTD_createDCtx());
     require(context_ != nullptr, "zstd gives no decompression context");
     if (ZSTD_getFrameContentSize(bytes.data(), bytes.size()) != out.size())
-        throw FormatError(fmt::format("a zstd frame does not hold {} bytes", out.size()));
+        return fmt::format("a zstd frame does not hold {} bytes", out.size());
     if (ZSTD_findFrameCompressedSize(bytes.data(), bytes.size()) != bytes.size())
-        throw FormatError("a zstd frame does not end where its section does");
+        return "a zstd frame does not end where its section does";
     const std::size_t size = ZSTD_decompressDCtx(context_.get(), out.data(), out.size(), bytes.data(), bytes.size());
-    if (size != out.size())
-        throw FormatError(fmt::format("a zstd frame of {} bytes is damaged", bytes.size()));
+    return size == out.size() ? "" : fmt::format("a zstd frame of {} bytes is damaged", bytes.size());
 }
 
 }  // namespace dither::detail

@@ -4,85 +4,170 @@
 #include "aggregator/sampling.hpp"
 #include "core/rng.hpp"
 #include "transport/frame.hpp"
+#include "transport/held_model.hpp"
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <limits>
 
 namespace dither {
 
 namespace {
 
-std::size_t bytes_of_update_without_payload(std::size_t layers) {
+std::size_t plan_bytes(std::size_t layers) {
+    const RoundPlan plan{.plan = PrecisionPlan::uniform(layers, kFullBits),
+                         .uplink_steps = std::vector<float>(layers, 1),
+                         .parts = {ModelPart{}}};
+    return encode_frame(plan).size() - plan.parts.front().wire_bytes();
+}
+
+std::size_t answer_bytes(std::size_t layers) {
     Update update;
     update.report.layers.resize(layers);
-    return encode_frame(update).size();
+    return encode_frame(update).size() + encode_frame(UpdateAck{}).size() + encode_frame(RoundCommitted{}).size();
 }
 
 std::string grids_of(const Fitted& fitted) {
     return fitted.coarsest ? "the coarsest grids" : fmt::format("grids {:.3g} times as coarse", fitted.coarseness);
 }
 
-}  // namespace
-
-std::uint32_t clients_to_ask(const FederationOptions& options) {
-    const double wanted = scaled_up(options.cohort, options.over_select);
-    return static_cast<std::uint32_t>(std::min<double>(wanted, options.clients));
+std::string verdict_of(const Fitted& fitted, std::uint64_t budget) {
+    if (!fitted.fits)
+        return fmt::format("byte_budget {} cannot be kept: {} take {:.0f} bytes", budget, grids_of(fitted),
+                           fitted.bytes);
+    if (fitted.coarseness > 1)
+        return fmt::format("byte_budget {}: grids {:.3g} times as coarse, {:.0f} bytes expected", budget,
+                           fitted.coarseness, fitted.bytes);
+    return {};
 }
 
-Broadcast::Broadcast(const Job& job, const Schema& schema)
+}  // namespace
+
+std::vector<std::uint32_t> clients_of_round(const Job& job, std::uint32_t round) {
+    const FederationOptions& federation = job.federation;
+    const double wanted = scaled_up(federation.cohort, federation.over_select);
+    const auto count = static_cast<std::uint32_t>(std::min<double>(wanted, federation.clients));
+    return sample_uniform(federation.clients, count, job.job.seed, round);
+}
+
+Broadcast::Broadcast(const Job& job, const Schema& schema, const History& history,
+                     const std::vector<std::uint32_t>& counted)
     : job_(job),
       schema_(schema),
-      asked_(clients_to_ask(job.federation)),
-      codec_(make_codec(job.codec.downlink, schema)),
-      update_overhead_(bytes_of_update_without_payload(schema.layer_count())),
-      decoded_(schema.parameters()) {}
+      history_(history),
+      counted_(counted),
+      sends_changes_(job.codec.downlink_of == "delta"),
+      whole_codec_(make_whole_model_codec(job.codec, schema)),
+      change_codec_(make_codec(job.codec.downlink, schema)),
+      plan_bytes_(plan_bytes(schema.layer_count())),
+      answer_bytes_(answer_bytes(schema.layer_count())) {}
 
-GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model, Controller& controller) {
-    const PrecisionPlan before = controller.plan();
+GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model, const PrecisionPlan& before,
+                              Controller& controller, std::span<float> scratch) {
+    model_ = model;
+    task_.round = round;
+    asked_ = clients_of_round(job_, round);
     const auto encode_at = [&](double coarseness) {
+        coarseness_ = coarseness;
         controller.choose_grids(model, coarseness);
-        encode(round, model, controller);
+        encode(controller);
     };
     GridChoice choice;
-    if (job_.precision.byte_budget == 0) {
+    if (const std::uint64_t budget = job_.precision.byte_budget; budget == 0) {
         encode_at(1);
     } else {
-        const auto budget = static_cast<double>(job_.precision.byte_budget);
-        const double coordinates = 2.0 * asked_ * static_cast<double>(schema_.parameters());
-        const Fitted fitted = fit_coarseness((1 - kBudgetInHand) * budget, coordinates,
+        const double coordinates = 2.0 * static_cast<double>(asked_.size() * schema_.parameters());
+        const Fitted fitted = fit_coarseness((1 - kBudgetInHand) * static_cast<double>(budget), coordinates,
                                              [&](double coarseness) {
                                                  encode_at(coarseness);
                                                  return expected_bytes(controller);
                                              },
                                              [&] { return controller.links().can_be_coarser(); });
-        if (!fitted.fits)
-            choice.budget = fmt::format("byte_budget {} cannot be kept: {} take {:.0f} bytes",
-                                        job_.precision.byte_budget, grids_of(fitted), fitted.bytes);
-        else if (fitted.coarseness > 1)
-            choice.budget = fmt::format("byte_budget {}: grids {:.3g} times as coarse, {:.0f} bytes expected",
-                                        job_.precision.byte_budget, fitted.coarseness, fitted.bytes);
+        choice.budget = verdict_of(fitted, budget);
     }
     choice.changes = controller.link_changes(before);
+    foresee(scratch);
     return choice;
 }
 
-void Broadcast::encode(std::uint32_t round, std::span<const float> model, const Controller& controller) {
-    const auto uplink = controller.uplink_steps();
-    const auto downlink = controller.downlink_steps();
-    task_.round = round;
+void Broadcast::encode(const Controller& controller) {
     task_.plan = controller.plan();
+    const auto uplink = controller.uplink_steps();
     task_.uplink_steps.assign(uplink.begin(), uplink.end());
-    task_.downlink_steps.assign(downlink.begin(), downlink.end());
-    const StreamKey key{.seed = job_.job.seed, .purpose = Purpose::downlink_rounding, .round = round};
-    codec_->encode(model, task_.downlink_steps, key, task_.payload);
-    codec_->decode(task_.payload, task_.downlink_steps, decoded_);
-    task_.broadcast = sha256(std::span<const float>(decoded_));
+    if (sends_changes_)
+        return;
+    task_.parts.resize(1);
+    ModelPart& whole = task_.parts.front();
+    whole.round = task_.round;
+    if (whole_codec_->needs_steps())
+        whole.steps.assign(controller.downlink_steps().begin(), controller.downlink_steps().end());
+    const Terms terms{.steps = whole.steps, .key = downlink_key(job_.job.seed, whole.round)};
+    whole_codec_->encode(model_, terms, whole.payload);
+}
+
+void Broadcast::decode(const Codec& codec, const ModelPart& part, std::span<float> out) const {
+    codec.decode(part.payload, {.steps = part.steps, .key = downlink_key(job_.job.seed, part.round)}, out);
+}
+
+void Broadcast::foresee(std::span<float> scratch) {
+    expectation_.reset();
+    if (!sends_changes_) {
+        decode(*whole_codec_, task_.parts.front(), scratch);
+        task_.broadcast = sha256(std::span<const float>(scratch));
+        return;
+    }
+    task_.broadcast = sha256(model_);
+    if (const ModelPart* change = newest()) {
+        decode(*change_codec_, *change, scratch);
+        expectation_.emplace(schema_, scratch);
+    }
+}
+
+double Broadcast::most_change_bytes(std::uint32_t round) const {
+    if (job_.precision.byte_budget == 0)
+        return std::numeric_limits<double>::infinity();
+    const std::vector<std::uint32_t> asked = clients_of_round(job_, round);
+    double left = (1 - kBudgetInHand) / 2 * static_cast<double>(job_.precision.byte_budget);
+    for (const std::uint32_t client : asked)
+        left -= static_cast<double>(plan_bytes_ + parts_bytes(base_for(counted_[client])));
+    return left / static_cast<double>(asked.size());
 }
 
 double Broadcast::expected_bytes(const Controller& controller) const {
-    const auto frames = static_cast<double>(encode_frame(task_).size() + encode_frame(UpdateAck{}).size() +
-                                            encode_frame(RoundCommitted{}).size() + update_overhead_);
-    return asked_ * (frames + controller.links().expected_update_bytes());
+    double bytes = static_cast<double>(asked_.size()) *
+                   (static_cast<double>(plan_bytes_ + answer_bytes_) + controller.links().expected_update_bytes());
+    for (const std::uint32_t client : asked_)
+        bytes += static_cast<double>(parts_bytes(base_for(counted_[client])));
+    return bytes;
+}
+
+const ModelPart* Broadcast::newest() const {
+    const bool is_there = sends_changes_ && !history_.parts.empty() && history_.last() == task_.round;
+    return is_there && !history_.parts.back().payload.empty() ? &history_.parts.back() : nullptr;
+}
+
+std::vector<ModelPart> Broadcast::parts(std::uint32_t base) const {
+    if (!sends_changes_)
+        return task_.parts;
+    if (base != 0) {
+        const auto since = history_.since(base);
+        return {since.begin(), since.end()};
+    }
+    std::vector<ModelPart> parts(1);
+    parts.front().round = task_.round;
+    whole_codec_->encode(model_, {}, parts.front().payload);
+    if (const ModelPart* change = newest())
+        parts.push_back(*change);
+    return parts;
+}
+
+std::uint64_t Broadcast::parts_bytes(std::uint32_t base) const {
+    if (!sends_changes_)
+        return wire_bytes(task_.parts);
+    if (base != 0)
+        return wire_bytes(history_.since(base));
+    const ModelPart* change = newest();
+    return ModelPart{}.wire_bytes() + sizeof(float) * schema_.parameters() + (change ? change->wire_bytes() : 0);
 }
 
 }  // namespace dither

@@ -1,16 +1,19 @@
-// What a round sends to every client: the plan, the grids and the encoded model, within the job's byte budget. Private
-// to the aggregator.
+// What a round sends to every client: the plan, the grids and the model, whole or as what changed since the one that
+// the client holds, within the job's byte budget. Private to the aggregator.
 #pragma once
 
 #include "aggregator/controller.hpp"
+#include "aggregator/history.hpp"
 #include "core/config.hpp"
 #include "core/model/schema.hpp"
 #include "transport/codec.hpp"
+#include "transport/expectation.hpp"
 #include "transport/messages.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,32 +26,63 @@ struct GridChoice {
     std::string budget;               ///< what precision.byte_budget made of them; empty where it did not bind
 };
 
-/// Borrows the job and the schema. The same controller and model give the same broadcast.
+/// Borrows all that it is given. The same controller, history and model give the same broadcast.
 class Broadcast {
 public:
-    Broadcast(const Job& job, const Schema& schema);
+    /// `counted`: of each client the last round in which its update was counted; 0: none.
+    Broadcast(const Job& job, const Schema& schema, const History& history, const std::vector<std::uint32_t>& counted);
 
-    /// Chooses the grids of round `round` and encodes `model` on them: several times where the byte budget binds.
-    GridChoice prepare(std::uint32_t round, std::span<const float> model, Controller& controller);
-    /// The round that was prepared last, 0 for none, and what it sends, but for client and probe.
+    bool sends_changes() const { return sends_changes_; }
+    /// Chooses the grids of round `round` and, where whole models are sent, encodes `model` on them: several times
+    /// where the byte budget binds. `before`: the plan that ran last. `model` is borrowed until the next prepare().
+    /// `scratch` is as large, and free.
+    GridChoice prepare(std::uint32_t round, std::span<const float> model, const PrecisionPlan& before,
+                       Controller& controller, std::span<float> scratch);
+    /// The round that was prepared last, 0 for none.
     std::uint32_t round() const { return task_.round; }
+    /// What it sends, but for what differs between clients. Where whole models are sent, theirs is in it.
     RoundPlan task() const { return task_; }
+    /// How coarse the grids of the prepared round are, against what noise alone asks for.
+    double coarseness() const { return coarseness_; }
+    /// So many bytes may the payload of round `round`'s change take, for all that the round's clients are sent to stay
+    /// within half the byte budget; infinite without one.
+    double most_change_bytes(std::uint32_t round) const;
+    /// What both ends know of the round's updates; nullptr for nothing.
+    const Expectation* expectation() const { return expectation_ ? &*expectation_ : nullptr; }
+
+    /// The round that the parts for a node build on which holds the model of round `held` (0: none, but every node can
+    /// make that of round 1); 0 if it needs a whole model.
+    std::uint32_t base_for(std::uint32_t held) const { return sends_changes_ ? history_.base_for(held) : 0; }
+    /// The parts on `base`, and what they take in a plan.
+    std::vector<ModelPart> parts(std::uint32_t base) const;
+    std::uint64_t parts_bytes(std::uint32_t base) const;
 
 private:
-    void encode(std::uint32_t round, std::span<const float> model, const Controller& controller);
+    void encode(const Controller& controller);
+    /// What nodes will decode: the model's hash, and what the uplink may be coded by.
+    void foresee(std::span<float> scratch);
+    void decode(const Codec& codec, const ModelPart& part, std::span<float> out) const;
     /// Of the whole round, both directions.
     double expected_bytes(const Controller& controller) const;
+    const ModelPart* newest() const;  ///< the change of the prepared round; nullptr where there is none
 
     const Job& job_;
     const Schema& schema_;
-    std::uint32_t asked_;  ///< clients
-    std::unique_ptr<Codec> codec_;
-    std::size_t update_overhead_;  ///< bytes of an update on the wire beside its payload
+    const History& history_;
+    const std::vector<std::uint32_t>& counted_;
+    bool sends_changes_;
+    std::unique_ptr<Codec> whole_codec_;
+    std::unique_ptr<Codec> change_codec_;
+    std::size_t plan_bytes_;    ///< of a plan on the wire beside its parts
+    std::size_t answer_bytes_;  ///< of an update beside its payload, and of the answers to it
+    std::vector<std::uint32_t> asked_;
+    std::span<const float> model_;
     RoundPlan task_;
-    std::vector<float> decoded_;  ///< the model as nodes decode it
+    double coarseness_ = 1;
+    std::optional<Expectation> expectation_;
 };
 
-/// How many clients a round asks: cohort * over_select, rounded up; never more than there are.
-std::uint32_t clients_to_ask(const FederationOptions& options);
+/// The clients that round `round` asks: cohort * over_select, rounded up, but never more than there are; ascending.
+std::vector<std::uint32_t> clients_of_round(const Job& job, std::uint32_t round);
 
 }  // namespace dither

@@ -54,6 +54,8 @@ public:
     std::vector<std::uint32_t> take_poisonous() { return std::exchange(poisonous_, {}); }
     /// The peer has answered. False if it was not asked.
     bool finish(PeerId peer, const Task& task);
+    /// A client of this round whose task has been answered waits again, before all others.
+    void ask_again(std::uint32_t client) { waiting_.push_front(client); }
 
 private:
     struct Peer {

@@ -3,7 +3,7 @@
 #include "core/error.hpp"
 
 #include <algorithm>
-#include <set>
+#include <limits>
 #include <utility>
 
 #include <fmt/ranges.h>
@@ -13,6 +13,7 @@ namespace dither {
 namespace {
 
 constexpr std::uint64_t kTooManySamples = std::uint64_t{1} << 40;
+constexpr std::uint32_t kNoParts = std::numeric_limits<std::uint32_t>::max();  // no round is a base of these
 
 /// Nobody outvotes those who were drawn to measure.
 void forget_unasked(LayerStatistics& statistics, Probe asked) {
@@ -85,7 +86,7 @@ RoundOutcome RoundRunner::run(RoundOrder order) {
     return std::move(outcome_);
 }
 
-void RoundRunner::mean(std::span<float> out) const {
+void RoundRunner::mean(std::span<float> out) {
     accumulator_.mean(*codec_, task().uplink_steps, out);
 }
 
@@ -109,14 +110,16 @@ void RoundRunner::dismiss(const std::string& reason) {
 }
 
 void RoundRunner::begin(RoundOrder order) {
-    round_.emplace(order.task.round, order.asked, order.rules);
-    dispatcher_.start(order.task.round, order.asked);
-    asked_ = std::move(order.asked);
-    probes_ = std::move(order.probes);
-    plan_ = order.task.plan;
-    plans_.assign(asked_.size(), {});
-    task_ = std::move(order.task);
-    accumulator_.reset(asked_.size());
+    order_ = std::move(order);
+    const std::vector<std::uint32_t>& asked = order_.asked;
+    round_.emplace(broadcast().round(), asked, order_.rules);
+    dispatcher_.start(broadcast().round(), asked);
+    task_ = broadcast().task();
+    plan_ = task().plan;
+    parts_base_ = task().parts.empty() ? kNoParts : 0;
+    plans_.assign(asked.size(), {});
+    without_base_.clear();
+    accumulator_.reset(asked.size());
     accepted_.clear();
     outcome_ = {};
 }
@@ -124,12 +127,17 @@ void RoundRunner::begin(RoundOrder order) {
 void RoundRunner::dispatch() {
     auto& plan = std::get<RoundPlan>(task_);
     while (const auto assignment = dispatcher_.next()) {
+        Guest& guest = guests_.at(assignment->peer);
         plan.client = assignment->task.client;
+        plan.counted = order_.counted[place_of(plan.client)];
         plan.probe = probe_of(plan.client);
         plan.plan = plan_for(assignment->peer, plan.client);
         plans_[place_of(plan.client)] = plan.plan;
-        outcome_.bytes_down += hub_.send(assignment->peer, task_);
+        const std::uint64_t beside = put_parts(guest, plan);
+        const std::uint64_t sent = hub_.send(assignment->peer, task_);
+        outcome_.bytes_down += sent - std::min(sent, beside);
         ++outcome_.sent_models;
+        guest.held = plan.round;
     }
     for (const std::uint32_t client : dispatcher_.take_poisonous())
         step(round_event::ClientLost{client, fmt::format("its task has lost {} peers; the last one lost: {}",
@@ -138,8 +146,22 @@ void RoundRunner::dispatch() {
         step(round_event::ClientLost{client, fmt::format("no peer hosts it; the last one lost: {}", last_loss_)});
 }
 
+std::uint64_t RoundRunner::put_parts(const Guest& guest, RoundPlan& plan) {
+    const bool has_none = without_base_.contains(plan.client);
+    const std::uint32_t own = has_none && !guest.hosts_any ? 0 : broadcast().base_for(plan.counted);
+    plan.base = own;
+    if (guest.hosts_any && own != 0)  // it follows from where it is, if that is further behind
+        plan.base = has_none ? 0 : broadcast().base_for(std::min(own, guest.held));
+    if (parts_base_ != plan.base) {
+        plan.parts = broadcast().parts(plan.base);
+        parts_base_ = plan.base;
+    }
+    outcome_.whole_models += own == 0 ? 1 : 0;
+    return plan.base == own ? 0 : broadcast().parts_bytes(plan.base) - broadcast().parts_bytes(own);
+}
+
 PrecisionPlan RoundRunner::plan_for(PeerId peer, std::uint32_t client) const {
-    const Device device = common(device_of(device_options_, seed_, client), devices_.at(peer));
+    const Device device = common(device_of(device_options_, seed_, client), guests_.at(peer).device);
     return fit(plan_, device, schema_, train_.batch_size);
 }
 
@@ -180,7 +202,7 @@ void RoundRunner::greet(PeerId peer, const Hello& hello) {
                                        fmt::join(hello.device.widths, ", "), fixed_widths(quantize_, schema_)));
     if (!dispatcher_.join(peer, hello.client))
         return expel(peer, fmt::format("client {} is spoken for by another peer", hello.client));
-    devices_[peer] = hello.device;
+    guests_[peer] = {.device = hello.device, .hosts_any = hello.client == kAnyClient};
     had_peers_ = true;
     hub_.admit(peer, limits_);
     hub_.send(peer, welcome_);
@@ -191,7 +213,7 @@ void RoundRunner::lose(PeerId peer, const std::string& reason) {
         return;
     last_loss_ = fmt::format("peer {}: {}", peer, reason);
     dispatcher_.lose(peer);
-    devices_.erase(peer);
+    guests_.erase(peer);
 }
 
 void RoundRunner::expel(PeerId peer, const std::string& reason) {
@@ -218,7 +240,9 @@ void RoundRunner::take_update(PeerId peer, const Update& update) {
 void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
     if (!dispatcher_.finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
         return;
-    if (failed.diverged)
+    if (failed.needs_model && without_base_.insert(failed.client).second)
+        dispatcher_.ask_again(failed.client);
+    else if (failed.diverged)
         step(round_event::ClientDiverged{failed.client, failed.reason});
     else
         step(round_event::ClientLost{failed.client, failed.reason});
@@ -230,11 +254,19 @@ std::string RoundRunner::refusal(const Update& update) {
     if (std::string reason = refusal_of(update.report); !reason.empty())
         return reason;
     try {
-        codec_->validate(update.payload, task().uplink_steps, largest_);
+        codec_->validate(update.payload, terms_of(update.client), largest_);
     } catch (const FormatError& e) {
         return e.what();
     }
     return accumulator_.refusal(largest_, strategy_.weight(update.report.samples));
+}
+
+Terms RoundRunner::terms_of(std::uint32_t client) const {
+    return {
+        .steps = task().uplink_steps,
+        .key = {.seed = seed_, .purpose = Purpose::uplink_rounding, .client = client, .round = task().round},
+        .expectation = broadcast().expectation(),
+    };
 }
 
 std::string RoundRunner::refusal_of(const TrainingReport& report) const {
@@ -264,11 +296,11 @@ TrainingReport RoundRunner::believable(TrainingReport report, Probe asked) const
 }
 
 Probe RoundRunner::probe_of(std::uint32_t client) const {
-    return probes_[place_of(client)];
+    return order_.probes[place_of(client)];
 }
 
 std::size_t RoundRunner::place_of(std::uint32_t client) const {
-    return static_cast<std::size_t>(std::lower_bound(asked_.begin(), asked_.end(), client) - asked_.begin());
+    return static_cast<std::size_t>(std::ranges::lower_bound(order_.asked, client) - order_.asked.begin());
 }
 
 void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
@@ -280,7 +312,7 @@ void RoundRunner::perform(const round_action::Accept& action, const Offer& offer
     const Update& update = *offer.update;
     const std::uint64_t weight = strategy_.weight(update.report.samples);
     const Probe probe = probe_of(action.client);
-    accumulator_.add(*codec_, task().uplink_steps, update.payload, largest_, weight);
+    accumulator_.add(*codec_, terms_of(update.client), update.payload, largest_, weight);
     outcome_.reports.push_back({.client = action.client,
                                 .weight = weight,
                                 .report = believable(update.report, probe),

@@ -4,6 +4,7 @@
 
 #include "aggregator/accumulator.hpp"
 #include "aggregator/combination.hpp"
+#include "aggregator/detail/broadcast.hpp"
 #include "aggregator/detail/dispatcher.hpp"
 #include "aggregator/round.hpp"
 #include "aggregator/strategy.hpp"
@@ -19,6 +20,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -27,11 +29,12 @@ namespace dither {
 
 /// What a round asks, of whom.
 struct RoundOrder {
-    std::vector<std::uint32_t> asked;  ///< ascending
-    std::vector<Probe> probes;         ///< of each of them
+    std::vector<std::uint32_t> asked;    ///< ascending
+    std::vector<Probe> probes;           ///< of each of them
+    std::vector<std::uint32_t> counted;  ///< likewise, the last round in which its update was counted; 0: none
     RoundRules rules;
     std::chrono::milliseconds deadline{0};  ///< 0: wait for all
-    RoundPlan task;  ///< for every client, but for its client, probe and what its node cannot run
+    const Broadcast* broadcast = nullptr;   ///< of this round; borrowed until the next run()
 };
 
 /// What became of it.
@@ -45,8 +48,9 @@ struct RoundOutcome {
     std::uint32_t dropped = 0;
     std::uint32_t rejected = 0;
     std::uint64_t sent_models = 0;
+    std::uint32_t whole_models = 0;  ///< of these, to clients that nothing less could help
     std::uint64_t bytes_up = 0;
-    std::uint64_t bytes_down = 0;
+    std::uint64_t bytes_down = 0;     ///< what the clients' own links would carry: not what a worker lacks beside
     std::uint64_t payload_bytes = 0;  ///< of the accepted updates
 };
 
@@ -64,8 +68,8 @@ public:
     /// false if stopped before.
     bool gather_peers(std::uint32_t count);
     RoundOutcome run(RoundOrder order);
-    /// The weighted mean of the updates that the last run() accepted, at least one.
-    void mean(std::span<float> out) const;
+    /// The weighted mean of the updates that the last run() accepted, at least one; once.
+    void mean(std::span<float> out);
 
     /// What commit() will put on the wire.
     std::uint64_t commit_bytes(const Sha256& model) const;
@@ -81,12 +85,23 @@ private:
         const Update* update = nullptr;
     };
 
+    /// One that has said hello.
+    struct Guest {
+        Device device;           ///< as a peer that speaks for one client describes itself; else without limits
+        bool hosts_any = false;  ///< a worker
+        std::uint32_t held = 0;  ///< a worker: the round whose model it has after all that it was sent; 0: none
+    };
+
     bool stopped() const { return stop_ != nullptr && stop_->load(); }
     const RoundPlan& task() const { return std::get<RoundPlan>(task_); }
+    const Broadcast& broadcast() const { return *order_.broadcast; }
     void begin(RoundOrder order);
     void dispatch();
     /// The round's plan as this peer can run it for this client.
     PrecisionPlan plan_for(PeerId peer, std::uint32_t client) const;
+    /// Puts into `plan` the parts that the client needs, and those that its worker needs beside. Returns the bytes of
+    /// the latter, which are not the client's.
+    std::uint64_t put_parts(const Guest& guest, RoundPlan& plan);
 
     void handle(const HubEvent& event);
     void receive(PeerId peer, const Message& message, std::size_t wire_bytes);
@@ -99,6 +114,7 @@ private:
     /// Why an update cannot be added, empty if it can. Fills largest_.
     std::string refusal(const Update& update);
     std::string refusal_of(const TrainingReport& report) const;
+    Terms terms_of(std::uint32_t client) const;  ///< of its update
     /// The report without measurements that `asked` is not, and what its own payload, whose largest codes are largest_,
     /// proves wrong.
     TrainingReport believable(TrainingReport report, Probe asked) const;
@@ -130,16 +146,17 @@ private:
     std::unique_ptr<Codec> codec_;  ///< uplink
     Accumulator accumulator_;
     Dispatcher dispatcher_;
-    std::map<PeerId, Device> devices_;  ///< as peers that speak for one client describe themselves; else no limits
+    std::map<PeerId, Guest> guests_;
     bool had_peers_ = false;
     std::string last_loss_ = "none has joined";
 
     std::optional<Round> round_;
-    std::vector<Probe> probes_;
-    std::vector<std::uint32_t> asked_;
-    PrecisionPlan plan_;                ///< of the round
-    std::vector<PrecisionPlan> plans_;  ///< that each of asked_ was sent last; empty: none yet
-    Message task_ = RoundPlan{};        ///< sent again and again, with another client, probe and plan
+    RoundOrder order_;
+    PrecisionPlan plan_;                    ///< of the round
+    std::vector<PrecisionPlan> plans_;      ///< that each client was sent last; empty: none yet
+    std::set<std::uint32_t> without_base_;  ///< clients whose node did not hold what it was taken to hold
+    Message task_ = RoundPlan{};            ///< sent again and again, with another client, probe, plan and parts
+    std::uint32_t parts_base_ = 0;          ///< of the parts in it
     std::vector<std::uint64_t> largest_;
     std::vector<Dispatcher::Assignment> accepted_;
     RoundOutcome outcome_;

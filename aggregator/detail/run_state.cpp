@@ -55,7 +55,8 @@ RunState::RunState(const Job& the_job, Model& the_model)
     : job(the_job),
       model(the_model),
       controller(job, model.schema()),
-      strategy(make_strategy(job.federation.strategy, model.schema().parameters())) {
+      strategy(make_strategy(job.federation.strategy, model.schema().parameters())),
+      counted(job.federation.clients) {
     model.initialize(job.job.seed);
     controller.start(model.parameters());
     evaluated_plan = controller.plan();
@@ -94,6 +95,9 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
     if (checkpoint.schema != model.schema())
         throw InputError(fmt::format("{} is a checkpoint of another model: {} parameters, expected {}", file.string(),
                                      checkpoint.model.size(), model.schema().parameters()));
+    if (checkpoint.counted.size() != counted.size())
+        throw InputError(fmt::format("{} is a checkpoint of {} clients, expected {}", file.string(),
+                                     checkpoint.counted.size(), counted.size()));
     std::copy(checkpoint.model.begin(), checkpoint.model.end(), model.parameters().begin());
     try {
         if (!checkpoint.good.model.empty()) {  // what roll_back will restore
@@ -113,6 +117,9 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
     average.restore(checkpoint.averaged, checkpoint.averaged_rounds);
     model_round = checkpoint.model_round;
     good = checkpoint.good;
+    history = checkpoint.history;
+    counted = checkpoint.counted;
+    residual = checkpoint.residual;
 }
 
 Checkpoint RunState::checkpoint() const {
@@ -132,7 +139,10 @@ Checkpoint RunState::checkpoint() const {
             .averaged = {average.model().begin(), average.model().end()},
             .averaged_rounds = average.rounds(),
             .model_round = model_round,
-            .good = good};
+            .good = good,
+            .history = history,
+            .counted = counted,
+            .residual = residual};
 }
 
 }  // namespace dither

@@ -4,6 +4,7 @@
 #include "aggregator/checkpoint.hpp"
 #include "aggregator/controller.hpp"
 #include "aggregator/detail/model_average.hpp"
+#include "aggregator/history.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
 #include "core/model/model.hpp"
@@ -12,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace dither {
 
@@ -43,6 +45,9 @@ struct RunState {
     ModelAverage average;           ///< of the models since train.swa_start
     std::uint32_t model_round = 0;  ///< that made the model; 0: the initial one
     GoodState good;
+    History history;                     ///< the newest changes of the model, as they were broadcast
+    std::vector<std::uint32_t> counted;  ///< of each client the last round in which its update was counted; 0: none
+    std::vector<float> residual;         ///< what the newest change lost when it was encoded; empty: nothing is kept
 };
 
 /// The keys in which two resolved jobs (to_toml) differ, "federation.partition, train.epochs", but for those that do

@@ -17,11 +17,11 @@ public:
 
     std::uint64_t weight(std::uint64_t samples) const override { return std::min(samples, options_.sample_cap); }
 
-    void apply(std::span<const float> mean_update, std::span<float> model) override {
+    void apply(std::span<const float> model, std::span<float> mean_update) override {
         require(mean_update.size() == model.size(), "an update of {} values for a model of {}", mean_update.size(),
                 model.size());
         for (std::size_t j = 0; j < model.size(); ++j)
-            model[j] = static_cast<float>(model[j] + options_.server_lr * mean_update[j]);
+            mean_update[j] = static_cast<float>(model[j] + options_.server_lr * mean_update[j]);
     }
 
 private:

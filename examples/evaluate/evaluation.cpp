@@ -9,7 +9,7 @@
 #include <functional>
 #include <numeric>
 
-#include "aggregator/run_folder.hpp"
+#include "core/durable_file.hpp"
 #include "core/error.hpp"
 #include "core/inference/integer_network.hpp"
 #include "core/model/calibrate.hpp"

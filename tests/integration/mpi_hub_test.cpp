@@ -77,7 +77,7 @@ void expect_joined(Hub& hub) {
 void exchange(Hub& hub) {
     for (const std::size_t size : kPayloads)
         for (const PeerId peer : {kStaying, kLeaving}) {
-            const Message task = RoundPlan{.client = peer, .payload = pattern(size)};
+            const Message task = RoundPlan{.client = peer, .parts = {{.payload = pattern(size)}}};
             expect(hub.send(peer, task) == encode_frame(task).size(), "send returns the bytes of the frame");
         }
     std::array<std::size_t, 3> answers{};
@@ -124,8 +124,8 @@ void echo(Channel& channel) {
         const auto message = channel.receive();
         expect(message.has_value(), "the hub is there");
         const auto& task = std::get<RoundPlan>(*message);
-        expect(task.payload == pattern(size), "the task is what was sent, in order");
-        channel.send(Update{.client = task.client, .payload = task.payload});
+        expect(task.parts.at(0).payload == pattern(size), "the task is what was sent, in order");
+        channel.send(Update{.client = task.client, .payload = task.parts.at(0).payload});
     }
 }
 

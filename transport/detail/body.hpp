@@ -19,7 +19,7 @@ inline std::uint8_t type_of(const Message& message) {
 
 /// Appends the body to `out`. Throws PreconditionError on a message that every reader would refuse.
 void write_body(const Message& message, std::vector<std::byte>& out);
-/// Throws FormatError unless `body` is exactly one valid message of `type`.
-Message read_body(std::uint8_t type, std::span<const std::byte> body, std::uint32_t max_layers);
+/// Throws FormatError unless `body` is exactly one valid message of `type`. Its memory becomes that of a large payload.
+Message read_body(std::uint8_t type, std::vector<std::byte> body, std::uint32_t max_layers);
 
 }  // namespace dither::detail

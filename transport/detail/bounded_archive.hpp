@@ -6,8 +6,9 @@
 //     archive.as<Wire>(...)       an int or an enumeration in a narrower number
 //     archive.text(...)           u32 length, bytes
 //     archive.per_layer(...)      u32 count, elements
+//     archive.list(...)           likewise, of other things than layers
 //     archive.few(...)            u8 count, elements: at most so many
-//     archive.payload(...)        u64 length, bytes; the last field of its message
+//     archive.payload(...)        u64 length, bytes
 //     archive.expect(...)         a rule of the field before it: the reader throws FormatError, and the writer, whose
 //                                 message would be refused by every reader, PreconditionError
 #pragma once
@@ -65,9 +66,14 @@ public:
     }
 
     template <typename Element, typename Visit>
-    void per_layer(std::string_view name, const std::vector<Element>& elements, std::size_t /*element_bytes*/,
+    void per_layer(std::string_view name, const std::vector<Element>& elements, std::size_t element_bytes,
                    Visit&& visit) {
-        expect(std::in_range<std::uint32_t>(elements.size()), name, "has too many layers");
+        list(name, elements, element_bytes, visit);
+    }
+    template <typename Element, typename Visit>
+    void list(std::string_view name, const std::vector<Element>& elements, std::size_t /*element_bytes*/,
+              Visit&& visit) {
+        expect(std::in_range<std::uint32_t>(elements.size()), name, "has too many entries");
         (*this)(name, static_cast<std::uint32_t>(elements.size()));
         for (const Element& element : elements)
             visit(element);
@@ -100,13 +106,14 @@ private:
     std::vector<std::byte>& out_;
 };
 
-/// Reads from `in`, which is borrowed, and throws FormatError on the first thing that is not as it must be.
+/// Reads from `body`, which is borrowed, and throws FormatError on the first thing that is not as it must be. A large
+/// payload at its end takes over the body's memory: then `body` is gone, and nothing but finish() may follow.
 class BoundedReader {
 public:
     static constexpr bool kReads = true;
 
-    BoundedReader(std::string_view message, std::span<const std::byte> in, std::uint32_t max_layers)
-        : message_(message), in_(in), max_layers_(max_layers) {}
+    BoundedReader(std::string_view message, std::vector<std::byte>& body, std::uint32_t max_layers)
+        : message_(message), body_(body), in_(body), max_layers_(max_layers) {}
 
     template <WireNumber T>
     void operator()(std::string_view name, T& value) {
@@ -138,10 +145,11 @@ public:
     void per_layer(std::string_view name, std::vector<Element>& elements, std::size_t element_bytes, Visit&& visit) {
         const auto count = number<std::uint32_t>(name);
         expect(count <= max_layers_, name, "has too many layers");
-        expect(count <= in_.size() / element_bytes, name, "has more layers than bytes");
-        elements.resize(count);
-        for (Element& element : elements)
-            visit(element);
+        read_list(name, count, elements, element_bytes, visit);
+    }
+    template <typename Element, typename Visit>
+    void list(std::string_view name, std::vector<Element>& elements, std::size_t element_bytes, Visit&& visit) {
+        read_list(name, number<std::uint32_t>(name), elements, element_bytes, visit);
     }
 
     template <typename Element, typename Visit>
@@ -155,9 +163,14 @@ public:
 
     void payload(std::string_view name, std::vector<std::byte>& bytes) {
         const auto size = number<std::uint64_t>(name);
-        expect(size == in_.size(), name, "does not end with its message");
-        bytes.assign(in_.begin(), in_.end());
-        in_ = {};
+        const auto taken = take(name, size);
+        if (in_.empty() && taken.size() > body_.size() / 2) {
+            body_.erase(body_.begin(), body_.end() - static_cast<std::ptrdiff_t>(taken.size()));
+            bytes = std::move(body_);
+            in_ = {};
+        } else {
+            bytes.assign(taken.begin(), taken.end());
+        }
     }
 
     void expect(bool holds, std::string_view name, std::string_view problem) const {
@@ -169,6 +182,15 @@ public:
     void finish() const { expect(in_.empty(), "body", "goes on after its last field"); }
 
 private:
+    template <typename Element, typename Visit>
+    void read_list(std::string_view name, std::uint32_t count, std::vector<Element>& elements,
+                   std::size_t element_bytes, Visit&& visit) {
+        expect(count <= in_.size() / element_bytes, name, "has more entries than bytes");
+        elements.resize(count);
+        for (Element& element : elements)
+            visit(element);
+    }
+
     template <WireNumber T>
     T number(std::string_view name) {
         T value{};
@@ -184,6 +206,7 @@ private:
     }
 
     std::string_view message_;
+    std::vector<std::byte>& body_;
     std::span<const std::byte> in_;
     std::uint32_t max_layers_;
 };

@@ -34,14 +34,15 @@ public:
     std::optional<Message> arrived(const FrameLimits& limits) {
         if (!fits_)
             throw FormatError("a part does not fit into its frame");
-        if (!header_)
+        if (!header_) {
             header_ = decode_header(header_bytes_, limits);
+            body_.reserve(header_->body_bytes);  // addresses, not memory: that comes with what arrives
+        }
         if (body_.size() < header_->body_bytes)
             return std::nullopt;
         const FrameHeader header = *std::exchange(header_, std::nullopt);
-        const std::vector<std::byte> body = std::exchange(body_, {});
-        wire_bytes_ = kFrameHeaderBytes + body.size();
-        return decode_body(header, body, limits);
+        wire_bytes_ = kFrameHeaderBytes + body_.size();
+        return decode_body(header, std::exchange(body_, {}), limits);
     }
 
     /// Of the last frame that was complete, header included.

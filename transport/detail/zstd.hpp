@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace dither::detail {
@@ -25,8 +26,8 @@ private:
 
 class Decompressor {
 public:
-    /// Throws FormatError unless `bytes` is exactly one frame of exactly out.size() bytes.
-    void decompress(std::span<const std::byte> bytes, std::span<std::byte> out);
+    /// Fills `out` if `bytes` is exactly one frame of exactly out.size() bytes; otherwise says what is wrong with it.
+    std::string decompress(std::span<const std::byte> bytes, std::span<std::byte> out);
 
 private:
     struct Free {

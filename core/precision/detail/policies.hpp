@@ -82,7 +82,6 @@ double smooth(double known, float measured, double weight);
 /// the known value counts as that far from it.
 double smooth_jumps(double known, float measured, double weight);
 inline constexpr double kLargestJump = 4;
-/// Updates what is known of a layer's sensitivity by smooth_jumps.
 
 /// The level for `raw` bits. It goes down only where raw + 0.25 fits too, so that noise in a statistic does not move
 /// the plan to and fro.

@@ -16,6 +16,8 @@ using test::write_text;
 
 namespace {
 
+using Bytes = std::vector<std::byte>;
+
 Checkpoint sample_checkpoint() {
     Checkpoint checkpoint;
     checkpoint.job = "[job]\nseed = 1\n";
@@ -45,7 +47,7 @@ std::size_t files_in(const std::filesystem::path& folder) {
 }
 
 /// A file around any body.
-std::string sealed(const std::string& body, char version = 4) {
+std::string sealed(const std::string& body, char version = 5) {
     std::string bytes("DITHMDL1");
     bytes.append({version, 0, 0, 0});
     for (std::size_t byte = 0; byte < 8; ++byte)
@@ -67,7 +69,9 @@ const std::string kNothingAveraged = std::string(12, '\0') + std::string(2, '\1'
 /// model, and nothing to go back to (u32, four u64, u32).
 const std::string kNothingGood =
     std::string("\2\0\0\0\0\0\0\0", 8) + std::string(2 * 8 + 5 * 8 + 4 + 4 + 4 * 8 + 4, '\0');
-const std::string kPlainEnd = kNothingAveraged + kNothingGood;
+/// What version 5 ends with: the history's reach (u32), no parts, no clients, no residual, no whole model (u64 each).
+const std::string kNothingBroadcast = std::string("\1\0\0\0", 4) + std::string(4 * 8, '\0');
+const std::string kPlainEnd = kNothingAveraged + kNothingGood + kNothingBroadcast;
 
 /// Its body without the end, which must be there.
 std::string without(const std::string& body, const std::string& end) {
@@ -114,6 +118,16 @@ Checkpoint guarded_checkpoint() {
     return checkpoint;
 }
 
+Checkpoint broadcast_checkpoint() {
+    Checkpoint checkpoint = guarded_checkpoint();
+    checkpoint.totals.whole_models = 3;
+    checkpoint.history.reach = 6;
+    checkpoint.history.parts = {{.round = 7}, {.round = 8, .steps = {0.5F, 2}, .payload = Bytes(3, std::byte{0xab})}};
+    checkpoint.counted = {0, 7, 3, 0};
+    checkpoint.residual = {0.5F, 0, 0, 0, 0, 0, 0, -1};
+    return checkpoint;
+}
+
 /// As it is read from a file of an earlier version, which does not say which round made its model.
 Checkpoint read_as(Checkpoint checkpoint, std::uint32_t version) {
     checkpoint.version = version;
@@ -157,7 +171,7 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, sample_checkpoint());
         CHECK(load_checkpoint(file) == sample_checkpoint());
         CHECK(files_in(folder.path()) == 1);
-        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x04\0\0\0", 12)));
+        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x05\0\0\0", 12)));
     }
 
     TEST_CASE("version 1 keeps its bytes: old checkpoints stay readable") {
@@ -190,7 +204,7 @@ TEST_SUITE("aggregator/checkpoint") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, averaged_checkpoint());
-        const std::string bytes = sealed(without(body_of(file), kNothingGood), 3);
+        const std::string bytes = sealed(without(body_of(file), kNothingGood + kNothingBroadcast), 3);
         write_text(file, bytes);
         CHECK(load_checkpoint(file) == read_as(averaged_checkpoint(), 3));
         CHECK(bytes.size() == 574 + 8 + 8 + 8 * 4 + 4 + 2 * 9);
@@ -198,16 +212,47 @@ TEST_SUITE("aggregator/checkpoint") {
               "9f3678656d0e3e10c8302d43d1dbe9876e3c2ec99f592cbd470608982b707d44");
     }
 
-    TEST_CASE("version 4 keeps its bytes") {
+    TEST_CASE("version 4 keeps its bytes: old checkpoints stay readable") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, guarded_checkpoint());
-        CHECK(load_checkpoint(file) == guarded_checkpoint());
-        const std::string bytes = read_text(file);
+        const std::string bytes = sealed(without(body_of(file), kNothingBroadcast), 4);
+        write_text(file, bytes);
+        Checkpoint expected = guarded_checkpoint();
+        expected.version = 4;
+        CHECK(load_checkpoint(file) == expected);
         const std::size_t good = 4 + (8 + 8 * 4) + (8 + 4) + (8 + 2 * 8) + (8 + 8 * 4) + 4;
         CHECK(bytes.size() == 574 + 8 + 14 + 8 + 2 * 8 + 5 * 8 + 4 + good);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "572ce3a0a5b6b6f28c0f31c113a5f92cca59a6f22b1b3ec79fdbe4f5417affb3");
+    }
+
+    TEST_CASE("version 5 keeps its bytes, and what clients hold comes back") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, broadcast_checkpoint());
+        CHECK(load_checkpoint(file) == broadcast_checkpoint());
+        const std::string bytes = read_text(file);
+        const std::size_t parts = 2 * (4 + 8 + 8) + 2 * 4 + 3;
+        CHECK(bytes.size() == 824 + parts + 4 * 4 + 8 * 4);
+        CHECK(to_hex(sha256(std::string_view(bytes))) ==
+              "d86b4e53e65ae3d23ed5d883bfcf22304173e07dd909e76eb6abc7dc0ad6a7ea");
+    }
+
+    TEST_CASE("changes that do not follow each other, or lie ahead, are no state of a run") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        const auto refused = [&](auto&& spoil) {
+            Checkpoint checkpoint = broadcast_checkpoint();
+            spoil(checkpoint);
+            CHECK_THROWS_AS(save_checkpoint(file, checkpoint), FormatError);
+        };
+        refused([](Checkpoint& c) { c.history.parts[1].round = 9; });
+        refused([](Checkpoint& c) { c.history.reach = 5; });
+        refused([](Checkpoint& c) { c.history.parts.push_back({.round = 9}); });
+        refused([](Checkpoint& c) { c.counted[2] = 8; });
+        refused([](Checkpoint& c) { c.residual.pop_back(); });
+        refused([](Checkpoint& c) { c.residual[0] = std::numeric_limits<float>::infinity(); });
     }
 
     TEST_CASE("tensors that are not trained come back as such") {
@@ -277,11 +322,11 @@ TEST_SUITE("aggregator/checkpoint") {
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
         const std::string good = read_text(file);
-        for (const char version : {'\0', '\x05', '\x09'}) {
+        for (const char version : {'\0', '\x06', '\x09'}) {
             std::string bytes = good;
             bytes[8] = version;
             write_text(file, bytes);
-            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 4", int{version})) !=
+            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 5", int{version})) !=
                   std::string::npos);
         }
     }

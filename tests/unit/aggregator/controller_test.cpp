@@ -22,6 +22,7 @@ Job grid_job(int uplink_bits, int downlink_bits, const std::string& policy = "fp
     job.precision.policy = policy;
     job.codec.uplink = {.kind = "grid", .bits = uplink_bits};
     job.codec.downlink = {.kind = "grid", .bits = downlink_bits};
+    job.codec.downlink_of = "model";
     return job;
 }
 

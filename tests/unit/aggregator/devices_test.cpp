@@ -43,7 +43,7 @@ Outcome run_unequal(const Job& job, const std::vector<UnequalPeer>& peers, std::
     Outcome outcome;
     std::mutex mutex;
     const auto serve_unequal = [&](Channel& channel, const UnequalPeer& peer) {
-        const FakeTrainer trainer(job);
+        FakeTrainer trainer(job);
         channel.send(Hello{.node = "fake", .client = peer.client, .device = peer.device});
         std::size_t tasks = 0;
         while (const auto message = channel.receive()) {

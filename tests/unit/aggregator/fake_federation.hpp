@@ -6,6 +6,7 @@
 #include "core/rng.hpp"
 #include "tests/unit/aggregator/fixtures.hpp"
 #include "transport/codec.hpp"
+#include "transport/held_model.hpp"
 #include "transport/loopback.hpp"
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <thread>
 
@@ -50,22 +52,32 @@ inline Dataset made_up_test_set() {
 class FakeTrainer {
 public:
     explicit FakeTrainer(const Job& job)
-        : backend_(make_backend({})),
-          schema_(make_model(job.model, job.quantize, {Shape{1, 4}, 3, 10}, *backend_)->schema()),
+        : seed_(job.job.seed),
+          backend_(make_backend({})),
+          model_(make_model(job.model, job.quantize, {Shape{1, 4}, 3, 10}, *backend_)),
+          schema_(model_->schema()),
           uplink_(make_codec(job.codec.uplink, schema_)),
-          downlink_(make_codec(job.codec.downlink, schema_)),
+          held_(job, schema_,
+                [this](std::span<float> values) {
+                    model_->initialize(seed_);
+                    std::ranges::copy(std::as_const(*model_).parameters(), values.begin());
+                }),
           train_(job.train) {}
 
-    Update train(const RoundPlan& task) const {
-        std::vector<float> received(schema_.parameters());
-        downlink_->decode(task.payload, task.downlink_steps, received);
+    /// Several peers may share a trainer.
+    Update train(const RoundPlan& task) {
+        const std::lock_guard lock(mutex_);
+        held_.receive(task);
+        const std::span<const float> received = held_.values();
         std::vector<float> update(received.size());
         Stream(StreamKey{.purpose = Purpose::test, .client = task.client}).fill_normal(update);
         for (std::size_t j = 0; j < update.size(); ++j)
             update[j] = 0.2F * (update[j] - received[j]);
-        Update answer{.round = task.round, .client = task.client, .base = sha256(std::span<const float>(received))};
-        const StreamKey key{.purpose = Purpose::uplink_rounding, .client = task.client, .round = task.round};
-        uplink_->encode(update, task.uplink_steps, key, answer.payload);
+        Update answer{.round = task.round, .client = task.client, .base = sha256(received)};
+        const StreamKey key{
+            .seed = seed_, .purpose = Purpose::uplink_rounding, .client = task.client, .round = task.round};
+        uplink_->encode(update, {.steps = task.uplink_steps, .key = key, .expectation = held_.expectation()},
+                        answer.payload);
         answer.report = report(task, update);
         return answer;
     }
@@ -97,11 +109,14 @@ private:
         return report;
     }
 
+    std::uint32_t seed_;
     std::unique_ptr<Backend> backend_;
-    Schema schema_;
+    std::unique_ptr<Model> model_;
+    const Schema& schema_;
     std::unique_ptr<Codec> uplink_;
-    std::unique_ptr<Codec> downlink_;
+    HeldModel held_;
     TrainOptions train_;
+    std::mutex mutex_;
 };
 
 inline void serve(Channel& channel, std::uint32_t client, const Behaviour& behaviour) {
@@ -145,7 +160,7 @@ inline Behaviour dishonest(const Job& job, std::function<void(Update&)> meddle) 
 inline Behaviour failing(const Job& job, std::uint32_t round, std::uint32_t client, bool diverged) {
     return [=, trainer = std::make_shared<FakeTrainer>(job)](std::size_t, const RoundPlan& task) -> Answers {
         if (task.round == round && task.client == client)
-            return std::vector<Message>{Failed{round, client, diverged, "the loss is NaN at step 3"}};
+            return std::vector<Message>{Failed{round, client, diverged, false, "the loss is NaN at step 3"}};
         return std::vector<Message>{trainer->train(task)};
     };
 }

@@ -18,33 +18,11 @@ using test::small_schema;
 
 namespace {
 
-double noise_of(std::span<const double> steps, std::span<const std::size_t> counts) {
-    double noise = 0;
-    for (std::size_t i = 0; i < steps.size(); ++i)
-        noise += static_cast<double>(counts[i]) * steps[i] * steps[i] / 6;
-    return noise;
-}
-
-double disagreement_of_all(std::span<const UpdateSpread> layers, std::span<const std::size_t> counts) {
-    double sum = 0;
-    for (std::size_t i = 0; i < layers.size(); ++i)
-        sum += static_cast<double>(counts[i]) * layers[i].disagreement;
-    return sum;
-}
-
-/// log2(rms / step) a coordinate: what entropy coding takes, but for a constant.
-double bits_of(std::span<const UpdateSpread> layers, std::span<const double> steps,
-               std::span<const std::size_t> counts) {
-    double bits = 0;
-    for (std::size_t i = 0; i < steps.size(); ++i)
-        bits += static_cast<double>(counts[i]) * std::log2(layers[i].rms / steps[i]);
-    return bits;
-}
-
 Job grid_job(int uplink_bits, int downlink_bits) {
     Job job;
     job.codec.uplink = {.kind = "grid", .bits = uplink_bits};
     job.codec.downlink = {.kind = "grid", .bits = downlink_bits};
+    job.codec.downlink_of = "model";
     return job;
 }
 
@@ -62,119 +40,7 @@ PrecisionPlan fp32_plan() {
     return PrecisionPlan::uniform(2, kFullBits);
 }
 
-/// Entropy of a code, in bits, measured on stochastically rounded normal values.
-double measured_entropy(double step) {
-    std::vector<float> values(1 << 16);
-    std::vector<float> uniform(values.size());
-    Stream(StreamKey{.purpose = Purpose::test}).fill_normal(values);
-    Stream(StreamKey{.purpose = Purpose::test, .lane = 1}).fill_uniform(uniform);
-    std::map<int, double> counts;
-    for (std::size_t i = 0; i < values.size(); ++i) {
-        const double ratio = values[i] / step;
-        const double low = std::floor(ratio);
-        counts[static_cast<int>(low) + (uniform[i] < ratio - low ? 1 : 0)] += 1;
-    }
-    double entropy = 0;
-    for (const auto& [code, count] : counts)
-        entropy -= count / static_cast<double>(values.size()) * std::log2(count / static_cast<double>(values.size()));
-    return entropy;
-}
-
 }  // namespace
-
-TEST_SUITE("aggregator/links: water-filling") {
-    TEST_CASE("the noise is the asked share of the disagreement, at one level for all layers") {
-        const std::vector<UpdateSpread> layers{{.range = 1, .rms = 0.1, .disagreement = 0.008},
-                                               {.range = 1, .rms = 0.05, .disagreement = 0.002},
-                                               {.range = 1, .rms = 0.2, .disagreement = 0.01}};
-        const std::vector<std::size_t> counts{100, 1000, 50};
-        const auto steps = water_filling_steps(layers, counts, 0.05);
-        CHECK(steps[0] == doctest::Approx(steps[1]));
-        CHECK(steps[0] == doctest::Approx(steps[2]));
-        CHECK(noise_of(steps, counts) == doctest::Approx(0.05 * disagreement_of_all(layers, counts)));
-    }
-
-    TEST_CASE("a layer that hardly moves keeps its own step, and the others share what it leaves") {
-        const std::vector<UpdateSpread> layers{{.range = 1, .rms = 0.1, .disagreement = 0.01},
-                                               {.range = 1, .rms = 1e-4, .disagreement = 1e-8}};
-        const std::vector<std::size_t> counts{10, 1000};
-        const auto steps = water_filling_steps(layers, counts, 0.1);
-        CHECK(steps[1] == doctest::Approx(kLargestStepShare * 1e-4));
-        CHECK(steps[0] > steps[1]);
-        CHECK(noise_of(steps, counts) == doctest::Approx(0.1 * disagreement_of_all(layers, counts)));
-    }
-
-    TEST_CASE("no noise share makes steps larger than the updates themselves") {
-        const std::vector<UpdateSpread> layers{{.range = 1, .rms = 0.1, .disagreement = 0.01},
-                                               {.range = 1, .rms = 0.02, .disagreement = 0.0004}};
-        const auto steps = water_filling_steps(layers, std::vector<std::size_t>{10, 10}, 100);
-        CHECK(steps[0] == doctest::Approx(kLargestStepShare * 0.1));
-        CHECK(steps[1] == doctest::Approx(kLargestStepShare * 0.02));
-    }
-
-    TEST_CASE("layers of which nothing is known have no step and take no part") {
-        const std::vector<UpdateSpread> layers{
-            {.range = 1, .rms = 0.1, .disagreement = 0.01}, {}, {.range = 0, .rms = 0, .disagreement = 0}};
-        const auto steps = water_filling_steps(layers, std::vector<std::size_t>{10, 1000, 1000}, 0.06);
-        CHECK(steps[0] == doctest::Approx(std::sqrt(6 * 0.06 * 0.01)));
-        CHECK(steps[1] == 0);
-        CHECK(steps[2] == 0);
-        const double alone = water_filling_steps({{layers[0]}}, std::vector<std::size_t>{10}, 0.06)[0];
-        CHECK(steps[0] == alone);
-    }
-
-    TEST_CASE("an unknown disagreement is taken as all of the update") {
-        const std::vector<UpdateSpread> known{{.range = 1, .rms = 0.1, .disagreement = 0.1 * 0.1}};
-        const std::vector<UpdateSpread> unknown{{.range = 1, .rms = 0.1}};
-        const std::vector<std::size_t> counts{7};
-        CHECK(water_filling_steps(unknown, counts, 0.05) == water_filling_steps(known, counts, 0.05));
-    }
-
-    TEST_CASE("no other split of the same noise takes fewer bits") {
-        CHECK(rc::check([] {
-            std::vector<UpdateSpread> layers;
-            std::vector<std::size_t> counts;
-            for (int i = 0; i < 3; ++i) {
-                const double rms = *rc::gen::inRange(1, 1000) * 1e-3;
-                layers.push_back({.range = 1, .rms = rms, .disagreement = rms * rms * *rc::gen::inRange(1, 10) / 10});
-                counts.push_back(static_cast<std::size_t>(*rc::gen::inRange(1, 1000)));
-            }
-            const double share = *rc::gen::inRange(1, 200) * 1e-3;
-            const auto steps = water_filling_steps(layers, counts, share);
-            const double noise = noise_of(steps, counts);
-            const double bits = bits_of(layers, steps, counts);
-            // The steps of the first two layers on a grid; the third takes what noise they leave.
-            for (double a = 0.05; a <= 1; a += 0.05)
-                for (double b = 0.05; b <= 1; b += 0.05) {
-                    std::vector<double> other{a * kLargestStepShare * layers[0].rms,
-                                              b * kLargestStepShare * layers[1].rms, 0};
-                    const double left = noise - noise_of(other, counts);
-                    if (left <= 0)
-                        continue;
-                    other[2] = std::min(std::sqrt(6 * left / static_cast<double>(counts[2])),
-                                        kLargestStepShare * layers[2].rms);
-                    RC_ASSERT(bits_of(layers, other, counts) >= bits - 1e-9 * std::abs(bits) - 1e-9);
-                }
-        }));
-    }
-
-    TEST_CASE("disagreement is what the mean update lacks, and never nothing") {
-        CHECK(disagreement_of(5, 3, 10) == doctest::Approx(16 * 10 / 9.0));
-        CHECK(disagreement_of(5, 5, 10) == doctest::Approx(0.25));  // clients that agree
-        CHECK(disagreement_of(5, 7, 10) == doctest::Approx(0.25));  // reports that the mean contradicts
-        CHECK(disagreement_of(5, 3, 1) < 0);
-        CHECK(disagreement_of(-1, 3, 10) < 0);
-    }
-
-    TEST_CASE("the bits of a coded value are near the entropy of its code, from coarse grids to fine ones") {
-        for (const double step : {0.1, 0.3, 1.0, 2.0, 4.0, 8.0}) {
-            CAPTURE(step);
-            CHECK(coded_bits(1, step) == doctest::Approx(measured_entropy(step)).epsilon(0.15));
-        }
-        CHECK(coded_bits(0, 1) == 0);
-        CHECK(std::isfinite(coded_bits(1e300, 1e-300)));
-    }
-}
 
 TEST_SUITE("aggregator/links") {
     TEST_CASE("the automatic downlink has the mean noise of 8 bits, in one step for all layers") {
@@ -276,6 +142,27 @@ TEST_SUITE("aggregator/links") {
         CHECK(changes[0].from == before.layers[0].uplink);
         CHECK(changes[0].to == plan.layers[0].uplink);
         CHECK(changes[0].reason == "step 0.0506 for updates of RMS 0.1 that reach 100 and disagree by 0.0924");
+    }
+
+    TEST_CASE("a delta's noise is the asked share of what the clients' disagreement leaves in their mean") {
+        Job job = grid_job(0, 0);
+        job.codec.downlink_of = "delta";
+        Links links(job, small_schema(), false);
+        PrecisionPlan plan = fp32_plan();
+        links.start(kModel, plan);
+        const std::array statistics{moved(1, 0.2F), moved(1, 0.2F)};
+        links.learn({.layers = statistics, .mean_rms = std::array{0.1, 0.1}, .clients = 4}, plan);
+        std::array<float, 8> delta{};
+        delta.fill(0.1F);
+        links.choose_delta(delta, 1, plan);
+        const double disagreement = disagreement_of(0.2F, 0.1, 4);
+        CHECK(links.delta_steps()[0] == doctest::Approx(std::sqrt(6 * 0.05 * disagreement / 4)));
+        CHECK(links.delta_steps()[0] == links.delta_steps()[1]);
+        links.choose(kModel, 1, plan);
+        CHECK(plan.layers[0].downlink < 8);  // the delta's, which choose() leaves alone
+        const auto changes = links.changes(fp32_plan(), plan);
+        REQUIRE(changes.size() == 4);
+        CHECK(changes[1].reason == "step 0.0548 for changes of RMS 0.1 that reach 0.1");
     }
 
     TEST_CASE("restored links choose as the interrupted ones would have") {

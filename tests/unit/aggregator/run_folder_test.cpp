@@ -30,24 +30,6 @@ bool contains(const std::string& text, std::string_view part) {
 }  // namespace
 
 TEST_SUITE("aggregator/run_folder") {
-    TEST_CASE("write_durably replaces a file whole") {
-        const TemporaryFolder folder;
-        const fs::path file = folder.path() / "summary.json";
-        write_durably(file, "old and longer");
-        write_durably(file, "new");
-        CHECK(read_text(file) == "new");
-    }
-
-    TEST_CASE("a write that fails names the file and leaves nothing behind") {
-        const TemporaryFolder folder;
-        const fs::path occupied = folder.path() / "summary.json";
-        fs::create_directories(occupied / "inside");
-        CHECK_THROWS_AS(write_durably(occupied, "text"), IoError);
-        CHECK_FALSE(fs::exists(folder.path() / "summary.json.tmp"));
-        const fs::path nowhere = folder.path() / "missing" / "file";
-        CHECK_THROWS_AS(write_durably(nowhere, "text"), IoError);
-    }
-
     TEST_CASE("a fresh run makes its folder, and any above it") {
         const TemporaryFolder folder;
         const RunFolder run(folder.path() / "runs" / "one", false);

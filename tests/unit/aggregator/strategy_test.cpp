@@ -13,9 +13,9 @@ TEST_SUITE("aggregator/strategy") {
     TEST_CASE("fedavg weighs a client by its samples and adds the mean update") {
         const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 1.0}, 3);
         CHECK(strategy->weight(600) == 600);
-        std::array<float, 3> model{1, 2, 3};
-        strategy->apply(std::array<float, 3>{0.5F, -2, 0}, model);
-        CHECK(model == std::array<float, 3>{1.5F, 0, 3});
+        std::array<float, 3> next{0.5F, -2, 0};
+        strategy->apply(std::array<float, 3>{1, 2, 3}, next);
+        CHECK(next == std::array<float, 3>{1.5F, 0, 3});
     }
 
     TEST_CASE("no client weighs more than the cap, whatever it says it has") {
@@ -27,9 +27,9 @@ TEST_SUITE("aggregator/strategy") {
 
     TEST_CASE("the server's learning rate scales the step") {
         const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 0.5}, 1);
-        std::array<float, 1> model{1};
-        strategy->apply(std::array<float, 1>{3}, model);
-        CHECK(model[0] == 2.5F);
+        std::array<float, 1> next{3};
+        strategy->apply(std::array<float, 1>{1}, next);
+        CHECK(next[0] == 2.5F);
     }
 
     TEST_CASE("fedavg carries no state from round to round and refuses another's") {
@@ -41,8 +41,8 @@ TEST_SUITE("aggregator/strategy") {
 
     TEST_CASE("an update of another size is refused") {
         const auto strategy = make_strategy({}, 2);
-        std::array<float, 2> model{1, 2};
-        CHECK_THROWS_AS(strategy->apply(std::array<float, 1>{1}, model), PreconditionError);
+        std::array<float, 2> update{1, 2};
+        CHECK_THROWS_AS(strategy->apply(std::array<float, 1>{1}, update), PreconditionError);
     }
 
     TEST_CASE("an unknown strategy is refused by the name of its key") {

@@ -4,6 +4,7 @@
 #include "core/precision/policy.hpp"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include <filesystem>
 #include <string>
@@ -256,8 +257,19 @@ memory = 1000
         CHECK(resolved.find("\n[federation]\nclients = 100\n") != std::string::npos);
         CHECK(resolved.find("\ndeadline = \"90s\"\n") != std::string::npos);
         CHECK(resolved.find("\npartition = { kind = \"iid\", alpha = 0.5 }\n") != std::string::npos);
-        CHECK(resolved.find("\ndownlink = { kind = \"grid\", bits = 6 }\n") != std::string::npos);
+        CHECK(resolved.find("\ndownlink = { kind = \"grid\", bits = 6, ") != std::string::npos);
         CHECK(resolved.starts_with("[job]\nname = "));
+    }
+
+    TEST_CASE("a grid has a width or a rate, and a whole model no codec of updates") {
+        for (const char* link : {"uplink", "downlink"}) {
+            const std::string error =
+                error_of("", {fmt::format("codec.{}.bits=4", link), fmt::format("codec.{}.rate=0.5", link)});
+            CHECK(error.ends_with("one of both decides the grid"));
+        }
+        CHECK(error_of("", {"codec.downlink.of=model", "codec.downlink.kind=sign"})
+                  .ends_with("this codec is for what changed, whose errors average out"));
+        CHECK_NOTHROW(with({"codec.downlink.of=model", "codec.downlink.kind=bf16"}));
     }
 
     TEST_CASE("durations are written in the longest unit that fits") {

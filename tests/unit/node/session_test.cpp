@@ -9,11 +9,13 @@
 #include "core/error.hpp"
 #include "node/trainer.hpp"
 #include "tests/unit/made_up_data.hpp"
+#include "tests/unit/temporary_folder.hpp"
 #include "transport/codec.hpp"
 #include "transport/loopback.hpp"
 
 using namespace dither;
 using namespace std::chrono_literals;
+using test::TemporaryFolder;
 
 namespace {
 
@@ -62,10 +64,10 @@ struct Stage {
     RoundPlan plan_for(std::uint32_t client) const {
         const std::vector<float> model(10, 0.25F);  // 4 x 2 weights and 2 biases
         RoundPlan plan{.round = 1, .client = client, .plan = PrecisionPlan::uniform(1, 32)};
-        plan.uplink_steps = plan.downlink_steps = {1.0F};
+        plan.uplink_steps = {1.0F};
         plan.broadcast = sha256(model);
         const auto bytes = std::as_bytes(std::span(model));
-        plan.payload.assign(bytes.begin(), bytes.end());
+        plan.parts = {{.round = 1, .payload = {bytes.begin(), bytes.end()}}};
         return plan;
     }
 
@@ -86,7 +88,7 @@ TEST_SUITE("node/session") {
         CHECK(update.client == 2);
         CHECK(update.base == plan.broadcast);
         CHECK(update.report.samples == 20);
-        CHECK(update.payload.size() == plan.payload.size());
+        CHECK(update.payload.size() == plan.parts[0].payload.size());
     }
 
     TEST_CASE("a session says what its node executes, and returns it with the speed of its training") {
@@ -110,10 +112,10 @@ TEST_SUITE("node/session") {
                 CHECK(*hello == Hello{.node = "edge", .client = 0, .device = device});
                 const std::vector<float> model(10, 0.25F);
                 RoundPlan plan{.round = 1, .client = 0, .plan = PrecisionPlan::uniform(1, 32)};
-                plan.uplink_steps = plan.downlink_steps = {1.0F};
+                plan.uplink_steps = {1.0F};
                 plan.broadcast = sha256(model);
                 const auto bytes = std::as_bytes(std::span(model));
-                plan.payload.assign(bytes.begin(), bytes.end());
+                plan.parts = {{.round = 1, .payload = {bytes.begin(), bytes.end()}}};
                 hub.send(received->peer, Welcome{to_toml(job)});
                 hub.send(received->peer, plan);
             } else {
@@ -142,6 +144,34 @@ TEST_SUITE("node/session") {
         CHECK(stage.next<Update>().client == 0);
     }
 
+    TEST_CASE(
+        "a session begins at the job's initial model, follows its changes, and asks for a whole one where it cannot") {
+        Stage stage;
+        stage.next<Hello>();
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        const auto backend = make_backend({});
+        const auto model = make_model(stage.job.model, stage.job.quantize, {Shape{1, 4}, 2, 1}, *backend);
+        model->initialize(stage.job.job.seed);
+        RoundPlan first = stage.plan_for(0);
+        first.base = 1;
+        first.parts.clear();
+        first.broadcast = sha256(std::as_const(*model).parameters());
+        stage.hub.send(stage.peer, first);
+        CHECK(stage.next<Update>().base == first.broadcast);
+        RoundPlan later = stage.plan_for(1);
+        later.round = 4;
+        later.base = 3;
+        later.parts[0].round = 4;
+        stage.hub.send(stage.peer, later);
+        const auto failed = stage.next<Failed>();
+        CHECK(failed.needs_model);
+        CHECK_FALSE(failed.diverged);
+        CHECK(failed.reason == "round 4: the plan builds on the model of round 3, this node holds 1");
+        later.base = 0;
+        stage.hub.send(stage.peer, later);
+        CHECK(stage.next<Update>().round == 4);
+    }
+
     TEST_CASE("a client that does not exist fails its task by name") {
         Stage stage;
         stage.next<Hello>();
@@ -162,7 +192,6 @@ TEST_SUITE("node/session") {
         RoundPlan bare = stage.plan_for(1);
         bare.plan.layers.clear();
         bare.uplink_steps.clear();
-        bare.downlink_steps.clear();
         stage.hub.send(stage.peer, bare);
         CHECK_FALSE(stage.next<Failed>().diverged);
         stage.hub.send(stage.peer, stage.plan_for(2));
@@ -192,5 +221,59 @@ TEST_SUITE("node/session") {
                 if (const auto* joined = std::get_if<PeerJoined>(&*event))
                     hub.send(joined->peer, Welcome{to_toml(job)});
         CHECK_THROWS_WITH_AS(session.get(), doctest::Contains("client 0 has 20"), InputError);
+    }
+
+    TEST_CASE("what a counted update left is in the next one, whichever session makes it; a lost one takes none") {
+        const TemporaryFolder folder;
+        // Client 2's payload of a round, from a session of its own.
+        const auto payload_of = [&](const std::string& kind, std::uint32_t round, std::uint32_t counted) {
+            Stage stage;
+            stage.job.codec.uplink.kind = kind;
+            stage.job.output.dir = folder.path() / "run";
+            stage.next<Hello>();
+            stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+            RoundPlan plan = stage.plan_for(2);
+            plan.round = plan.parts[0].round = round;
+            plan.counted = counted;
+            stage.hub.send(stage.peer, plan);
+            return stage.next<Update>().payload;
+        };
+        const Schema schema({{.name = "fc1", .count = 10, .tensors = {{"weight", Shape{10}, 0}}}});
+        const auto decoded = [&](const std::string& kind, const std::vector<std::byte>& payload) {
+            std::vector<float> values(10);
+            make_codec({.kind = kind}, schema)->decode(payload, {}, values);
+            return values;
+        };
+        const auto encoded = [&](const std::vector<float>& values) {
+            std::vector<std::byte> payload;
+            make_codec({.kind = "sign"}, schema)->encode(values, {}, payload);
+            return payload;
+        };
+        const auto first = decoded("raw", payload_of("raw", 1, 0));
+        const auto second = decoded("raw", payload_of("raw", 2, 0));
+        const auto sent = payload_of("sign", 1, 0);
+        CHECK(sent == encoded(first));
+        CHECK(std::filesystem::exists(folder.path() / "run" / "clients" / "client-2.residual"));
+        auto corrected = second;
+        for (std::size_t i = 0; i < corrected.size(); ++i)
+            corrected[i] += first[i] - decoded("sign", sent)[i];
+        CHECK(payload_of("sign", 2, 1) == encoded(corrected));
+        CHECK(payload_of("sign", 2, 1) == encoded(corrected));  // asked again, as after a lost connection
+        CHECK(payload_of("sign", 2, 0) == encoded(second));
+    }
+
+    TEST_CASE("a client that feeds errors back needs a folder of its own") {
+        const Dataset data = two_blobs(60);
+        LoopbackHub hub;
+        const auto channel = hub.connect();
+        auto session = std::async(std::launch::async,
+                                  [&] { run_session(*channel, {.node = "edge", .client = 0, .data = &data}); });
+        Job job = Stage::made_job();
+        job.codec.uplink.kind = "sign";
+        while (session.wait_for(0s) != std::future_status::ready)
+            if (const auto event = hub.next_event(Clock::now() + 100ms))
+                if (const auto* joined = std::get_if<PeerJoined>(&*event))
+                    hub.send(joined->peer, Welcome{to_toml(job)});
+        CHECK_THROWS_WITH_AS(session.get(), doctest::Contains("needs a folder for its state"), InputError);
     }
 }

@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
+#include <set>
 #include <string>
 
 namespace {
@@ -83,12 +85,19 @@ LayerStatistics measured_layer() {
 }
 
 RoundPlan example_plan() {
-    RoundPlan task{.round = 3, .client = 41, .uplink_steps = {0.001953125F, 0.25F}, .downlink_steps = {0.015625F, 1}};
+    RoundPlan task{.round = 3, .client = 41, .counted = 2, .base = 1, .uplink_steps = {0.001953125F, 0.25F}};
     task.plan.layers = {{.forward = 8, .backward = 16, .optimizer = 32, .uplink = 4, .downlink = 8},
                         {.forward = 4, .backward = 8, .optimizer = 2, .uplink = 3, .downlink = 16}};
     task.probe = Probe::curvature_norm | Probe::sensitivity;
     task.broadcast = digest_from(1);
-    task.payload = kPayload;
+    task.parts = {{.round = 2}, {.round = 3, .steps = {0.015625F, 1}, .payload = kPayload}};
+    return task;
+}
+
+RoundPlan example_whole_model() {
+    RoundPlan task = example_plan();
+    task.counted = task.base = 0;
+    task.parts = {{.round = 3, .payload = kPayload}};
     return task;
 }
 
@@ -110,6 +119,8 @@ Hello example_hello() {
             .device = {.widths = {4, 8, 32}, .memory = std::uint64_t{3} << 32, .speed = 250.5F}};
 }
 
+constexpr std::size_t kPartsAt = 75;  // in example_plan(): behind round to base, bits, steps, probe and digest
+
 struct Golden {
     std::string file;
     Message message;
@@ -119,6 +130,7 @@ std::vector<Golden> golden_frames() {
     return {{"hello", example_hello()},
             {"welcome", Welcome{.job = "[job]\nname = \"golden\"\n"}},
             {"round_plan", example_plan()},
+            {"whole_model", example_whole_model()},
             {"update", example_update()},
             {"failed", Failed{.round = 3, .client = 41, .diverged = true, .reason = "loss is nan"}},
             {"update_ack", UpdateAck{.round = 3, .client = 41, .accepted = false, .reason = "late"}},
@@ -126,8 +138,12 @@ std::vector<Golden> golden_frames() {
             {"stop", Stop{.reason = "done"}}};
 }
 
+std::string golden_folder(int version) {
+    return fmt::format("{}/v{}", DITHER_GOLDEN_DIR, version);
+}
+
 Bytes read_hex(const std::string& name, int version = kProtocolVersion) {
-    std::ifstream file(fmt::format("{}/v{}/{}.hex", DITHER_GOLDEN_DIR, version, name));
+    std::ifstream file(fmt::format("{}/{}.hex", golden_folder(version), name));
     REQUIRE_MESSAGE(file.is_open(), name);
     Bytes bytes;
     for (std::string line; std::getline(file, line);)
@@ -177,19 +193,30 @@ std::uint32_t word() {
     return *rc::gen::arbitrary<std::uint32_t>();
 }
 
+ModelPart random_part(std::uint32_t round, std::size_t layers) {
+    ModelPart part{.round = round, .payload = random_payload()};
+    const bool grid = *rc::gen::arbitrary<bool>();
+    for (std::size_t i = 0; grid && i < layers; ++i)
+        part.steps.push_back(random_positive());
+    return part;
+}
+
 RoundPlan random_plan() {
-    RoundPlan task{.round = word(), .client = word()};
+    RoundPlan task{.round = word(), .client = word(), .counted = word()};
     task.plan.layers.resize(*rc::gen::inRange<std::size_t>(0, 9));
     for (LayerBits& bits : task.plan.layers)
         for (const Phase phase : kPhases)
             bits[phase] = *rc::gen::oneOf(rc::gen::inRange(2, 17), rc::gen::just(kFullBits));
-    for (std::size_t i = 0; i < task.plan.layers.size(); ++i) {
+    for (std::size_t i = 0; i < task.plan.layers.size(); ++i)
         task.uplink_steps.push_back(random_positive());
-        task.downlink_steps.push_back(random_positive());
-    }
     task.probe = static_cast<Probe>(*rc::gen::inRange(0, kAllProbes + 1));
     task.broadcast = random_digest();
-    task.payload = random_payload();
+    const auto parts = *rc::gen::inRange<std::uint32_t>(0, 4);
+    task.base = parts < task.round ? task.round - parts : 0;
+    if (task.base == 0)
+        task.parts.push_back(random_part(task.round, task.plan.layers.size()));
+    for (std::uint32_t round = task.base + 1; task.base > 0 && round <= task.round && round != 0; ++round)
+        task.parts.push_back(random_part(round, task.plan.layers.size()));
     return task;
 }
 
@@ -233,7 +260,7 @@ Message random_message(std::size_t type) {
         case 3:
             return random_update();
         case 4:
-            return Failed{word(), word(), flag, random_reason()};
+            return Failed{word(), word(), flag, *rc::gen::arbitrary<bool>(), random_reason()};
         case 5:
             return UpdateAck{word(), word(), flag, random_reason()};
         case 6:
@@ -259,8 +286,11 @@ TEST_SUITE("transport/frame") {
             }));
     }
 
-    TEST_CASE("the golden frames of protocol version 3 decode, and encode to the same bytes") {
-        REQUIRE(golden_frames().size() == std::variant_size_v<Message>);
+    TEST_CASE("the golden frames of protocol version 4 decode, and encode to the same bytes") {
+        std::set<std::size_t> types;
+        for (const auto& [file, message] : golden_frames())
+            types.insert(message.index());
+        REQUIRE(types.size() == std::variant_size_v<Message>);
         for (const auto& [file, message] : golden_frames()) {
             CAPTURE(file);
             const Bytes golden = read_hex(file);
@@ -270,11 +300,11 @@ TEST_SUITE("transport/frame") {
     }
 
     TEST_CASE("a frame of an earlier protocol version is refused with both numbers") {
-        for (const int version : {1, 2})
-            for (const auto& [file, message] : golden_frames())
+        for (const int version : {1, 2, 3})
+            for (const auto& entry : std::filesystem::directory_iterator(golden_folder(version)))
                 CHECK_THROWS_WITH_AS(
-                    decode_frame(read_hex(file, version), kLimits),
-                    doctest::Contains(fmt::format("protocol version 3 is spoken here, not {}", version).c_str()),
+                    decode_frame(read_hex(entry.path().stem().string(), version), kLimits),
+                    doctest::Contains(fmt::format("protocol version 4 is spoken here, not {}", version).c_str()),
                     FormatError);
     }
 
@@ -283,7 +313,9 @@ TEST_SUITE("transport/frame") {
             CAPTURE(file);
             Bytes frame = encode_frame(message);
             for (std::size_t size = 0; size < frame.size(); ++size)
-                CHECK_THROWS_AS(decode_frame(std::span(frame).first(size), kLimits), FormatError);
+                CHECK_THROWS_AS(
+                    decode_frame(Bytes(frame.begin(), frame.begin() + static_cast<std::ptrdiff_t>(size)), kLimits),
+                    FormatError);
             frame.push_back(std::byte{0});
             CHECK_THROWS_AS(decode_frame(frame, kLimits), FormatError);
         }
@@ -332,10 +364,14 @@ TEST_SUITE("transport/frame") {
     TEST_CASE("a count that the bytes cannot hold is refused before memory is spent on it") {
         const FrameLimits boundless{.body_bytes = 1 << 20, .layers = std::numeric_limits<std::uint32_t>::max()};
         for (const std::uint32_t count : {6U, 4096U, 0x7fffffffU, 0xffffffffU}) {
-            Bytes plan(8 + 4 + 25, std::byte{8});  // 0xffffffff layers of bits alone would be 80 GiB
-            std::memcpy(plan.data() + 8, &count, sizeof(count));
-            CHECK_THROWS_WITH_AS(decode_frame(framed(3, plan), boundless), "RoundPlan: plan has more layers than bytes",
-                                 FormatError);
+            Bytes plan(16 + 4 + 25, std::byte{8});  // 0xffffffff layers of bits alone would be 80 GiB
+            std::memcpy(plan.data() + 16, &count, sizeof(count));
+            CHECK_THROWS_WITH_AS(decode_frame(framed(3, plan), boundless),
+                                 "RoundPlan: plan has more entries than bytes", FormatError);
+            Bytes parts = body_of(example_plan());
+            std::memcpy(parts.data() + kPartsAt, &count, sizeof(count));
+            CHECK_THROWS_WITH_AS(decode_frame(framed(3, parts), boundless),
+                                 "RoundPlan: parts has more entries than bytes", FormatError);
             Bytes text(4 + 5, std::byte{'a'});
             std::memcpy(text.data(), &count, sizeof(count));
             CHECK_THROWS_AS(decode_frame(framed(2, text), boundless), FormatError);
@@ -344,16 +380,15 @@ TEST_SUITE("transport/frame") {
         Bytes update = body_of(Update{});
         const std::uint64_t huge = std::numeric_limits<std::uint64_t>::max();
         std::memcpy(update.data() + update.size() - sizeof(huge), &huge, sizeof(huge));
-        CHECK_THROWS_WITH_AS(decode_frame(framed(4, update), boundless),
-                             "Update: payload does not end with its message", FormatError);
+        CHECK_THROWS_WITH_AS(decode_frame(framed(4, update), boundless), "Update: payload is cut off", FormatError);
     }
 
     TEST_CASE("an unknown type, another version, flags and foreign bytes are refused") {
         CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
         CHECK_THROWS_WITH_AS(decode_frame(framed(9, {}), kLimits), "message type 9 is unknown", FormatError);
         Bytes frame = encode_frame(Stop{});
-        frame[4] = std::byte{4};
-        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 3 is spoken here, not 4", FormatError);
+        frame[4] = std::byte{5};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 4 is spoken here, not 5", FormatError);
         frame[0] = std::byte{'H'};
         CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
     }
@@ -378,7 +413,7 @@ TEST_SUITE("transport/frame") {
     TEST_CASE("the limits of a model hold its largest update and plan") {
         constexpr std::size_t kParameters = 1000;
         constexpr std::size_t kLayers = 2000;
-        constexpr std::size_t kLargestPayload = 4 * kParameters + 10 * kLayers;
+        constexpr std::size_t kLargestPayload = 4 * kParameters + 64 * kLayers;
         const FrameLimits limits = FrameLimits::for_model(kParameters, kLayers);
         Update update;
         update.report.layers.resize(kLayers);
@@ -386,8 +421,7 @@ TEST_SUITE("transport/frame") {
         CHECK_NOTHROW(decode_frame(encode_frame(update), limits));
         RoundPlan task{.plan = PrecisionPlan::uniform(kLayers, 8)};
         task.uplink_steps.resize(kLayers, 1);
-        task.downlink_steps.resize(kLayers, 1);
-        task.payload.resize(kLargestPayload);
+        task.parts = {{.steps = std::vector<float>(kLayers, 1), .payload = Bytes(kLargestPayload)}};
         CHECK_NOTHROW(decode_frame(encode_frame(task), limits));
     }
 
@@ -414,11 +448,16 @@ TEST_SUITE("transport/frame") {
             refused(device, 29, speed, "Hello: speed is not a finite number of at least 0");
         const Message plan = example_plan();
         for (const std::uint8_t bits : std::initializer_list<std::uint8_t>{0, 1, 17, 31, 33, 255})
-            refused(plan, 12, bits, "RoundPlan: plan has bits outside 2..16 and 32");
+            refused(plan, 20, bits, "RoundPlan: plan has bits outside 2..16 and 32");
         for (const float step : {0.0F, -1.0F, nan, inf, std::nextafter(kLargestGridStep, inf)})
-            refused(plan, 26, step, "RoundPlan: uplink_steps is outside (0, 2^96]");
+            refused(plan, 34, step, "RoundPlan: uplink_steps is outside (0, 2^96]");
         for (const std::uint8_t probe : std::initializer_list<std::uint8_t>{kAllProbes + 1, 255})
-            refused(plan, 46, probe, "RoundPlan: probe is unknown");
+            refused(plan, 42, probe, "RoundPlan: probe is unknown");
+        for (const std::uint32_t base : {0U, 2U, 4U, 0xffffffffU})
+            refused(plan, 12, base, "RoundPlan: parts are not those of the rounds after its base");
+        for (const std::uint32_t round : {0U, 1U, 3U})
+            refused(plan, kPartsAt + 4, round, "RoundPlan: parts are not those of the rounds after its base");
+        refused(example_whole_model(), kPartsAt + 4, 2U, "RoundPlan: parts are not those of the rounds after its base");
         const Message update = example_update();
         refused(update, 52, nan, "Update: train_loss is not finite");
         for (const float seconds : {nan, inf, -1.0F}) {
@@ -433,7 +472,8 @@ TEST_SUITE("transport/frame") {
         refused(update, 124, nan, "Update: forward_error is not finite");
         const Message failed = Failed{.reason = "x"};
         refused(failed, 8, std::uint8_t{2}, "Failed: diverged is neither 0 nor 1");
-        refused(failed, 13, '\x1b', "Failed: reason is not printable ASCII");
+        refused(failed, 9, std::uint8_t{2}, "Failed: needs_model is neither 0 nor 1");
+        refused(failed, 14, '\x1b', "Failed: reason is not printable ASCII");
     }
 
     TEST_CASE("a message that every peer would refuse cannot be sent") {
@@ -454,6 +494,9 @@ TEST_SUITE("transport/frame") {
         CHECK_THROWS_AS(encode_frame(task), PreconditionError);
         task = example_plan();
         task.uplink_steps.pop_back();
+        CHECK_THROWS_AS(encode_frame(task), PreconditionError);
+        task = example_plan();
+        task.parts.pop_back();
         CHECK_THROWS_AS(encode_frame(task), PreconditionError);
     }
 

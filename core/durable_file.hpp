@@ -1,4 +1,4 @@
-// An owned POSIX file descriptor, and the few durable operations on it.
+// Files that are replaced whole or not at all, and the POSIX descriptors and few durable operations beneath.
 #pragma once
 
 #include <filesystem>
@@ -7,7 +7,7 @@
 
 namespace dither {
 
-/// Closes on destruction. Movable, not copyable.
+/// An owned POSIX file descriptor. Closes on destruction. Movable, not copyable.
 class FileDescriptor {
 public:
     FileDescriptor() = default;
@@ -28,6 +28,10 @@ public:
 private:
     int fd_ = -1;
 };
+
+/// Replaces `file` by `bytes`: writes a temporary file beside it, syncs it, renames it and syncs the folder. Throws
+/// IoError, and leaves no temporary file behind then.
+void write_durably(const std::filesystem::path& file, std::string_view bytes);
 
 /// IoError "FILE: cannot WHAT: strerror(errno)".
 [[noreturn]] void throw_io_error(const std::filesystem::path& file, std::string_view what);

@@ -1,4 +1,4 @@
-#include "aggregator/detail/file_descriptor.hpp"
+#include "core/durable_file.hpp"
 
 #include "core/error.hpp"
 
@@ -6,9 +6,53 @@
 #include <cstring>
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 namespace dither {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A file that vanishes with the object unless it was renamed into place.
+class TemporaryFile {
+public:
+    explicit TemporaryFile(fs::path path)
+        : path_(std::move(path)), file_(FileDescriptor::open(path_, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW)) {
+        if (!file_.valid())
+            throw_io_error(path_, "create");
+    }
+    TemporaryFile(const TemporaryFile&) = delete;
+    TemporaryFile& operator=(const TemporaryFile&) = delete;
+    ~TemporaryFile() {
+        if (!kept_)
+            ::unlink(path_.c_str());
+    }
+
+    void write(std::string_view bytes) {
+        write_all(file_, path_, bytes);
+        if (::fsync(file_.get()) != 0)
+            throw_io_error(path_, "sync");
+    }
+
+    void rename_to(const fs::path& target) {
+        if (::rename(path_.c_str(), target.c_str()) != 0)
+            throw_io_error(target, "replace");
+        kept_ = true;
+    }
+
+private:
+    fs::path path_;
+    FileDescriptor file_;
+    bool kept_ = false;
+};
+
+fs::path folder_of(const fs::path& file) {
+    return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+}  // namespace
 
 FileDescriptor::~FileDescriptor() {
     if (valid())
@@ -46,6 +90,13 @@ void sync_folder(const std::filesystem::path& folder) {
         throw_io_error(folder, "open the folder");
     if (::fsync(descriptor.get()) != 0)
         throw_io_error(folder, "sync the folder");
+}
+
+void write_durably(const fs::path& file, std::string_view bytes) {
+    TemporaryFile temporary(fs::path(file) += ".tmp");
+    temporary.write(bytes);
+    temporary.rename_to(file);
+    sync_folder(folder_of(file));
 }
 
 }  // namespace dither

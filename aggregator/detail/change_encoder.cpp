@@ -1,0 +1,63 @@
+#include "aggregator/detail/change_encoder.hpp"
+
+#include "aggregator/detail/byte_budget.hpp"
+#include "transport/held_model.hpp"
+
+#include <utility>
+
+namespace dither {
+
+bool feeds_back(const CodecOptions& options, const Codec& codec) {
+    return options.feedback == "on" || (options.feedback == "auto" && codec.is_biased());
+}
+
+ChangeEncoder::ChangeEncoder(const Job& job, const Schema& schema)
+    : seed_(job.job.seed),
+      codec_(make_codec(job.codec.downlink, schema)),
+      feedback_(feeds_back(job.codec.downlink, *codec_)) {}
+
+ModelPart ChangeEncoder::encode(std::uint32_t round, std::span<const float> model, std::span<float> next,
+                                std::span<const float> residual, double coarseness, double most_bytes,
+                                Controller& controller) {
+    for (std::size_t j = 0; j < next.size(); ++j)
+        next[j] -= model[j];
+    for (std::size_t j = 0; j < residual.size(); ++j)
+        next[j] += residual[j];
+    ModelPart part{.round = round};
+    std::vector<float> finer;  // the grid of the try before
+    fit_coarseness(
+        most_bytes, static_cast<double>(next.size()),
+        [&](double coarser) {
+            finer = part.steps;
+            encode(next, coarseness * coarser, controller, part);
+            return static_cast<double>(part.payload.size());
+        },
+        [&] { return part.steps != finer; });
+    if (feedback_)
+        lost_.assign(next.begin(), next.end());
+    codec_->decode(part.payload, terms_of(part), next);
+    for (std::size_t j = 0; j < lost_.size(); ++j)
+        lost_[j] -= next[j];
+    for (std::size_t j = 0; j < next.size(); ++j)
+        next[j] += model[j];
+    return part;
+}
+
+void ChangeEncoder::encode(std::span<const float> change, double coarseness, Controller& controller,
+                           ModelPart& part) const {
+    controller.choose_delta(change, coarseness);
+    if (codec_->needs_steps())
+        part.steps.assign(controller.delta_steps().begin(), controller.delta_steps().end());
+    codec_->encode(change, terms_of(part), part.payload);
+}
+
+Terms ChangeEncoder::terms_of(const ModelPart& part) const {
+    return {.steps = part.steps, .key = downlink_key(seed_, part.round)};
+}
+
+void ChangeEncoder::keep_residual(std::vector<float>& residual) {
+    if (feedback_)
+        residual.swap(lost_);
+}
+
+}  // namespace dither

@@ -1,0 +1,67 @@
+// The integers of a grid payload without a model of them: a section a layer, packed at the width of its largest, or
+// compressed. README.md has the bytes.
+#pragma once
+
+#include "transport/detail/zstd.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace dither::detail {
+
+inline constexpr std::size_t kSectionHeaderBytes = 10;
+inline constexpr std::size_t kGridChunk = 4096;  ///< integers that are handed on at once; whole bytes at any width
+
+/// FormatError unless `holds`, naming codec and layer.
+void check_grid(bool holds, std::size_t layer, std::string_view problem);
+
+/// Writes sections. Not thread-safe.
+class SectionWriter {
+public:
+    /// compresses: by zstd, where that is shorter.
+    explicit SectionWriter(bool compresses) : compresses_(compresses) {}
+
+    /// Appends a layer's section to `out`. `width`: of the largest of `q`, folded.
+    void append(std::span<const std::int32_t> q, unsigned width, float step, std::vector<std::byte>& out);
+
+private:
+    bool compresses_;
+    Compressor compressor_;
+    std::vector<std::byte> planes_;
+    std::vector<std::byte> compressed_;
+};
+
+/// Reads one section after the other. Not thread-safe; borrows the payload.
+class SectionReader {
+public:
+    explicit SectionReader(std::span<const std::byte> payload) : rest_(payload) {}
+
+    /// The header of the next layer's section, and all checks that need no codes. `step` is the commanded one.
+    void open(std::size_t layer, std::size_t count, float step);
+    /// Bits of the largest folded integer.
+    unsigned width() const { return width_; }
+    /// The next integers of the layer: kGridChunk of them, or all that are left. Checks what is known at its end.
+    std::span<const std::int32_t> next();
+    bool at_end() const { return left_ == 0; }  ///< of the layer
+    bool exhausted() const { return rest_.empty(); }
+
+private:
+    void read_packed(std::size_t count);
+    void read_planes(std::size_t count);
+
+    std::span<const std::byte> rest_;
+    std::span<const std::byte> codes_;  ///< of the layer, from the next on
+    Decompressor decompressor_;
+    std::vector<std::byte> planes_;  ///< of the layer; empty: it is packed
+    std::vector<std::int32_t> q_ = std::vector<std::int32_t>(kGridChunk);
+    std::size_t layer_ = 0;
+    std::size_t count_ = 0;
+    std::size_t left_ = 0;
+    unsigned width_ = 0;
+    std::uint32_t used_bits_ = 0;
+};
+
+}  // namespace dither::detail

@@ -1,0 +1,90 @@
+// All integers of a payload through one range coder, in the order of the schema.
+#pragma once
+
+#include "core/model/schema.hpp"
+#include "transport/codec.hpp"
+#include "transport/detail/grid_model.hpp"
+#include "transport/detail/scale_tracker.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+namespace dither::detail {
+
+/// One payload. Coder: RangeEncoder or RangeDecoder; it is borrowed, as the schema and what the terms refer to.
+template <typename Coder>
+class GridStream {
+public:
+    GridStream(Coder& coder, const Schema& schema, const Terms& terms)
+        : coder_(coder), schema_(schema), terms_(terms) {}
+
+    /// The next integers of a layer, which were rounded by `words` (u is their upper 24 bits). An encoder reads
+    /// `codes`; a decoder writes them: multiples of step / 256, with the control variate.
+    void code(std::size_t layer, std::span<const std::uint32_t> words, std::span<std::int32_t> codes) {
+        while (!words.empty()) {
+            if (column_ == 0)
+                begin_row(layer);
+            const std::size_t run = std::min(words.size(), extents_.columns - column_);
+            code_run(words.first(run), codes.data());
+            words = words.subspan(run);
+            codes = codes.subspan(run);
+            column_ += run;
+            if (column_ == extents_.columns) {
+                column_ = 0;
+                ++row_index_;
+            }
+        }
+    }
+
+private:
+    void begin_row(std::size_t layer) {
+        while (row_index_ == extents_.rows)  // of the tensor before; an empty one has no rows
+            begin_tensor(layer);
+        row_ = tracker_.row(row_index_);
+    }
+    void begin_tensor(std::size_t layer) {
+        if (layer != layer_)
+            tensor_ = 0;
+        layer_ = layer;
+        extents_ = MatrixExtents::of(schema_.layers()[layer].tensors[tensor_++].shape);
+        row_index_ = 0;
+        if (terms_.expectation == nullptr)
+            return tracker_.begin(extents_, nullptr, terms_.steps[layer]);
+        const Expectation::Levels levels = terms_.expectation->of(tensors_begun_++);
+        tracker_.begin(extents_, &levels, terms_.steps[layer]);
+    }
+    /// Within a row. The coder and the row are copied, so that they stay in registers.
+    void code_run(std::span<const std::uint32_t> words, std::int32_t* codes) {
+        Coder coder = coder_;
+        ScaleTracker::Row row = row_;
+        for (std::size_t i = 0; i < words.size(); ++i) {
+            const Dither dither(words[i] >> 8);
+            const GridContext at(row.level(column_ + i), dither.level());
+            const GridModel::Coded coded = model_.code(coder, at, dither, codes[i]);
+            row.learn(column_ + i, coded.surprise);
+            if constexpr (std::is_same_v<Coder, RangeDecoder>)
+                codes[i] = 256 * coded.q - variate_.next(at, dither, coded);
+        }
+        row_ = row;
+        coder_ = coder;
+    }
+
+    Coder& coder_;
+    const Schema& schema_;
+    const Terms& terms_;
+    GridModel model_;
+    ControlVariate variate_;
+    ScaleTracker tracker_;
+    ScaleTracker::Row row_;
+    MatrixExtents extents_;
+    std::size_t layer_ = SIZE_MAX;
+    std::size_t tensor_ = 0;         ///< the next of the layer
+    std::size_t tensors_begun_ = 0;  ///< in all layers
+    std::size_t row_index_ = 0;
+    std::size_t column_ = 0;  ///< of the next integer
+};
+
+}  // namespace dither::detail
