@@ -132,7 +132,7 @@ void Links::choose_delta(std::span<const float> delta, double coarseness, Precis
         if (uplink_.spread()[layer].rms >= 0)
             spread[layer].disagreement = uplink_.spread()[layer].variance() / clients_;
     delta_.aim(std::move(spread), noise_share_);
-    delta_.choose(coarseness);
+    can_be_coarser_ = delta_.choose(coarseness);
     for (std::size_t layer = 0; layer < plan.layers.size(); ++layer)
         plan.layers[layer].downlink = delta_.width(layer);
 }

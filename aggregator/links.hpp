@@ -1,8 +1,9 @@
 // The grids of the uplink and the downlink.
 //
 // The uplink's is made from the updates that the last round showed, that of a broadcast delta from the delta itself
-// (aggregator/update_grid.hpp). By noise, the uplink's rounding adds precision.uplink_noise times the clients' own
-// disagreement to the variance of a round's mean, and the delta's rounding as much again.
+// (aggregator/update_grid.hpp): by the codec's rate or, where precision.uplink_noise is given, by noise. Then the
+// uplink's rounding adds precision.uplink_noise times the clients' own disagreement to the variance of a round's mean,
+// and the delta's rounding as much again.
 //
 // A downlink that carries whole models: with "auto" bits one step for all layers, that whose noise is the mean noise of
 // 8 bits in every layer, within 6 .. 16 bits of each layer's range. A layer without products (a norm) has few values,

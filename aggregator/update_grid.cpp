@@ -162,10 +162,10 @@ void UpdateGrid::aim(std::vector<UpdateSpread> spread, double noise_share, std::
     for (std::size_t layer = 0; layer < spread_.size(); ++layer)
         counts.push_back(is_wide(layer) ? 0 : schema_.layers()[layer].count);
     const std::vector<double> filled = water_filling_steps(spread_, counts, noise_share);
-    const double common = rate_step();
+    const double common = rate_step(noise_share);
     for (std::size_t layer = 0; layer < spread_.size(); ++layer) {
         bits_[layer] = bits.empty() ? options_.bits : bits[layer];
-        double step = options_.rate > 0 ? common : filled[layer];
+        double step = common > 0 ? common : filled[layer];
         if (is_wide(layer))
             step = wide_step(layer);
         else if (bits_[layer] > 0)
@@ -195,8 +195,12 @@ double UpdateGrid::common_rms(std::span<const UpdateSpread> layers) const {
     return coordinates > 0 ? std::sqrt(squares / coordinates) : 0;
 }
 
-double UpdateGrid::rate_step() const {
-    return options_.rate > 0 ? reach_ * common_rms(spread_) / power_of_two_less_one(options_.rate) : 0;
+/// 0 where noise decides.
+double UpdateGrid::rate_step(double noise_share) const {
+    if (options_.rate == 0 && noise_share > 0)
+        return 0;
+    const double rate = options_.rate > 0 ? options_.rate : kDefaultRate;
+    return reach_ * common_rms(spread_) / power_of_two_less_one(rate);
 }
 
 bool UpdateGrid::choose(double coarseness) {
@@ -230,7 +234,7 @@ void UpdateGrid::learn(std::span<const UpdateSpread> sent, double payload_bytes)
     const double rms = common_rms(sent);
     const double bits = measured_bits_ / static_cast<double>(schema_.parameters());
     const auto wanted = std::ranges::find_if_not(schema_.layers(), [](const LayerSpec& l) { return l.macs == 0; });
-    if (options_.rate == 0 || rms == 0 || wanted == schema_.layers().end())
+    if (rms == 0 || wanted == schema_.layers().end())
         return;
     const double step = steps_[static_cast<std::size_t>(wanted - schema_.layers().begin())];
     reach_ = std::clamp(power_of_two_less_one(bits) * step / rms, kCodedReach / kReachRange, kCodedReach * kReachRange);

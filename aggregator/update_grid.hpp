@@ -8,8 +8,8 @@
 // layer's RMS update, so that no layer stands still: less noise than the update's own variance, where the theorem
 // stops.
 //
-// By rate: one step for all layers, that of the asked bits a coordinate, after R = log2(1 + c rms / step), whose c
-// follows what the last payload took.
+// By rate (the job's, or kDefaultRate where no noise is asked for): one step for all layers, that of the asked bits a
+// coordinate, after R = log2(1 + c rms / step), whose c follows what the last payload took.
 //
 // By bits: each layer's range in codes of that width.
 //
@@ -83,8 +83,9 @@ public:
     std::span<const float> steps() const { return steps_; }
     const std::vector<UpdateSpread>& spread() const { return spread_; }
 
-    /// The steps before they are made coarser. A layer that did not move, or of which nothing is known, keeps its step.
-    /// `bits`: of each layer where somebody else rules them, 0: nobody; empty: the codec's options.
+    /// The steps before they are made coarser: by noise where noise_share > 0 and the job names no rate. A layer that
+    /// did not move, or of which nothing is known, keeps its step. `bits`: of each layer where somebody else rules
+    /// them, 0: nobody; empty: the codec's options.
     void aim(std::vector<UpdateSpread> spread, double noise_share, std::span<const int> bits = {});
     /// The steps: `coarseness`, at least 1, times those aimed at, but no further than 2 bits and not where a layer has
     /// no products. Returns whether a larger coarseness would still make any step larger.
@@ -104,7 +105,7 @@ public:
 private:
     bool is_wide(std::size_t layer) const { return schema_.layers()[layer].macs == 0; }
     double wide_step(std::size_t layer) const;
-    double rate_step() const;
+    double rate_step(double noise_share) const;
     double common_rms(std::span<const UpdateSpread> layers) const;
     double modelled_bits(std::span<const UpdateSpread> layers) const;
 

@@ -46,7 +46,7 @@ void declare_codec(OptionList& list, const std::string& table, CodecOptions& opt
     list.code_bits(table + ".bits", options.bits, "grid, qsgd: width of a code; auto: qsgd 4, grid " + automatic);
     list.number(table + ".rate", options.rate, {0, 16},
                 "bits a coordinate on the wire. eden, trellis: exactly (0: 1); grid: what its step is moved to from "
-                "round to round (0: it is not)");
+                "round to round (0: 0.25, unless precision.uplink_noise decides)");
     list.choice(table + ".coder", options.coder,
                 {{"context", "an adaptive range coder with contexts: the fewest bytes"},
                  {"zstd", "zstd where that is shorter than packed"},
@@ -377,7 +377,11 @@ void check_precision(const Job& job, const Combinations& combinations) {
                         "this policy decides the bits of the uplink, which must be \"auto\"");
 }
 
-void check_codecs(const CodecPair& codec, const Combinations& combinations) {
+void check_codecs(const Job& job, const Combinations& combinations) {
+    const CodecPair& codec = job.codec;
+    combinations.forbid(job.precision.uplink_noise != 0 && (codec.uplink.rate != 0 || codec.downlink.rate != 0),
+                        {"precision.uplink_noise", "codec.uplink.rate", "codec.downlink.rate"},
+                        "noise or a rate decides the grids");
     combinations.forbid(codec.uplink.bits != 0 && codec.uplink.rate != 0, {"codec.uplink.bits", "codec.uplink.rate"},
                         "one of both decides the grid");
     combinations.forbid(codec.downlink.bits != 0 && codec.downlink.rate != 0,
@@ -397,7 +401,7 @@ void check_devices(const Job& job, const Combinations& combinations) {
 }
 
 void check_combinations(const Job& job, const Combinations& combinations) {
-    check_codecs(job.codec, combinations);
+    check_codecs(job, combinations);
     combinations.forbid((job.model.name == "layers") == job.model.layers.empty(), {"model.name", "model.layers"},
                         "the model \"layers\" is a list of layers, and no other one has any");
     const FederationOptions& federation = job.federation;

@@ -141,8 +141,8 @@ struct PrecisionOptions {
     double bit_budget = 0;            ///< largest mean width of forward and backward work; 0: none
     std::uint64_t byte_budget = 0;    ///< of a round, both directions, all clients; 0: none
     std::string combine = "clipped";  ///< mean | clipped | median: the clients' statistics (aggregator/combination.hpp)
-    double uplink_noise = 0.05;       ///< auto grids: the quantization noise of the uplink's mean, as a share of the
-                                      ///< variance that the clients' own disagreement gives it
+    double uplink_noise = 0;          ///< auto grids: the quantization noise of the uplink's mean, as a share of the
+                              ///< variance that the clients' own disagreement gives it; 0: by CodecOptions::rate
     double guard_loss = 4;            ///< a round whose training loss is so many times the best is rolled back; 0: none
     double guard_saturation = 0.5;    ///< a layer of which such a share of the values is clipped gets more bits
     std::uint32_t warmup_rounds = 1;  ///< numgeom_literal: rounds at fp32 first; 0: it decides from the second one
@@ -192,13 +192,16 @@ struct NoiseOptions {
     double ramp_rounds = 1;           ///< from no noise to all of it, after the warm-up
 };
 
+/// What a grid takes that nothing else decides: bits a coordinate.
+inline constexpr double kDefaultRate = 0.25;
+
 /// One direction's codec.
 struct CodecOptions {
     std::string kind = "grid";  ///< make_codec knows them
-    int bits = 0;     ///< grid, qsgd: nominal width of a code, 2..16; 0 = "auto": grid by `rate` or, without one,
-                      ///< by noise (aggregator/links.hpp); qsgd 4
-    double rate = 0;  ///< bits a coordinate on the wire: eden, trellis (0: 1); grid: the step is moved until a
-                      ///< round takes so many; 0: not so
+    int bits = 0;               ///< grid, qsgd: nominal width of a code, 2..16; 0 = "auto": qsgd 4; grid: by noise, if
+                                ///< precision.uplink_noise says so, or by `rate` (aggregator/update_grid.hpp)
+    double rate = 0;  ///< bits a coordinate on the wire: eden, trellis (0: 1); grid: the step is moved until a round
+                      ///< takes so many (0: kDefaultRate)
     std::string coder = "context";  ///< grid: one of coder_choices(), how its integers become bytes
     double bandwidth = 0;           ///< Mb/s of a client's link, by which the coder "auto" chooses; 0: not known
     double share = 0.01;            ///< topk: of the coordinates that are sent

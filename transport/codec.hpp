@@ -30,8 +30,8 @@ using GridSteps = std::span<const float>;
 /// What both ends know of a payload before it is made; nothing of it travels in the payload. What a codec does not need
 /// it ignores.
 struct Terms {
-    GridSteps steps{};                        ///< one a layer, for codecs that need steps
-    StreamKey key{};                          ///< of the encoder's random numbers: the decoder draws the same ones
+    GridSteps steps{};                         ///< one a layer, for codecs that need steps
+    StreamKey key{};                           ///< of the encoder's random numbers: the decoder draws the same ones
     const Expectation* expectation = nullptr;  ///< how large the values are likely to be; nullptr: not known
 };
 
@@ -72,10 +72,10 @@ public:
     virtual bool is_biased() const = 0;
 };
 
-/// raw: fp32, little-endian; integers are multiples of 2^-40, rounded to nearest-even, magnitudes below 2^22.
-/// grid: stochastic rounding onto multiples of the layer's step, E[decoded] = value; codes are packed at the width that
-///       the layer's largest code needs, or compressed by zstd where that is shorter.
-/// The schema is borrowed. Throws InputError on an unknown kind.
+/// The kinds, with formulas and bytes: README.md, "Payloads". Unbiased are raw, grid, qsgd, terngrad, eden and trellis
+/// (and fp16 and bf16 but for 2^-11 and 2^-9 of a value). Grids and trellis take fewer bits, or err less, with an
+/// expectation; grid (coder "context"), qsgd, terngrad, eden and trellis decode with the encoder's key only. The schema
+/// is borrowed. Throws InputError on an unknown kind, and on a rate that a kind does not have.
 std::unique_ptr<Codec> make_codec(const CodecOptions& options, const Schema& schema);
 
 }  // namespace dither

@@ -223,9 +223,9 @@ void declare_precision(OptionList& list, PrecisionOptions& precision) {
     list.integer("precision.byte_budget", precision.byte_budget, 0,
                  "largest number of bytes of a round, both directions and all clients together; 0: none");
     list.number(
-        "precision.uplink_noise", precision.uplink_noise, kPositive,
+        "precision.uplink_noise", precision.uplink_noise, {0, kInfinity},
         "grids with bits = \"auto\": the quantization noise of the mean update, as a share of the variance that "
-        "the clients' own disagreement gives it");
+        "the clients' own disagreement gives it; 0: they follow codec.*.rate instead");
     list.integer(
         "precision.warmup_rounds", precision.warmup_rounds, 0,
         "numgeom_literal: rounds at fp32 first; with 0 the rule decides from the second round, too, since the first "

@@ -20,6 +20,7 @@ namespace {
 Job grid_job(int uplink_bits, int downlink_bits, const std::string& policy = "fp32") {
     Job job;
     job.precision.policy = policy;
+    job.precision.uplink_noise = 0.05;
     job.codec.uplink = {.kind = "grid", .bits = uplink_bits};
     job.codec.downlink = {.kind = "grid", .bits = downlink_bits};
     job.codec.downlink_of = "model";

@@ -21,6 +21,7 @@ namespace {
 Job grid_job(int uplink_bits, int downlink_bits) {
     Job job;
     job.codec.uplink = {.kind = "grid", .bits = uplink_bits};
+    job.precision.uplink_noise = 0.05;
     job.codec.downlink = {.kind = "grid", .bits = downlink_bits};
     job.codec.downlink_of = "model";
     return job;

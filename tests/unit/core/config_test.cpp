@@ -267,6 +267,8 @@ memory = 1000
                 error_of("", {fmt::format("codec.{}.bits=4", link), fmt::format("codec.{}.rate=0.5", link)});
             CHECK(error.ends_with("one of both decides the grid"));
         }
+        CHECK(error_of("", {"precision.uplink_noise=0.05", "codec.downlink.rate=0.5"})
+                  .ends_with("noise or a rate decides the grids"));
         CHECK(error_of("", {"codec.downlink.of=model", "codec.downlink.kind=sign"})
                   .ends_with("this codec is for what changed, whose errors average out"));
         CHECK_NOTHROW(with({"codec.downlink.of=model", "codec.downlink.kind=bf16"}));
@@ -363,7 +365,7 @@ memory = 1000
                                  "precision.bit_budget=33",
                                  "precision.bit_budget=-1",
                                  "precision.byte_budget=-1",
-                                 "precision.uplink_noise=0",
+                                 "precision.uplink_noise=-1",
                                  "precision.guard_loss=-1",
                                  "precision.guard_saturation=0",
                                  "precision.guard_saturation=1.5",
