@@ -124,4 +124,12 @@ double combine_train_loss(const std::vector<WeightedReport>& reports, Combinatio
     return combine_values(std::move(losses), Combine::mean, combination);
 }
 
+double combine_payload_bytes(const std::vector<WeightedReport>& reports, Combination combination) {
+    require(!reports.empty(), "the payloads of no client");
+    std::vector<Weighted> bytes;
+    for (const WeightedReport& report : reports)
+        bytes.push_back({static_cast<double>(report.payload_bytes), 1});
+    return combine_values(std::move(bytes), Combine::mean, combination);
+}
+
 }  // namespace dither

@@ -20,6 +20,7 @@ struct WeightedReport {
     TrainingReport report;
     Probe probe = Probe::none;  ///< that it was asked for
     PrecisionPlan plan;         ///< that it ran
+    std::size_t payload_bytes = 0;
 };
 
 /// precision.combine.
@@ -40,5 +41,7 @@ inline constexpr double kClipFactor = 4;
 std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers, Combination combination);
 /// Likewise their training loss, of those that are >= 0 and finite, NaN where none is; at least one report.
 double combine_train_loss(const std::vector<WeightedReport>& reports, Combination combination);
+/// Likewise what a payload takes, each client counting once: no minority moves the grids of all. At least one report.
+double combine_payload_bytes(const std::vector<WeightedReport>& reports, Combination combination);
 
 }  // namespace dither

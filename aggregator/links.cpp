@@ -22,6 +22,10 @@ constexpr int kAutoDownlinkBits = 8;        // whose mean noise the automatic do
 constexpr int kLeastAutoDownlinkBits = 6;
 constexpr int kMostAutoDownlinkBits = kWidestCode;  // both at 8: 8 bits in every layer
 
+// Independent updates are sqrt(clients) times as large as their mean. Reports beyond so many times that are not
+// believed: a coarse grid proves little of its own values.
+constexpr double kMostOverMean = 4;
+
 bool is_measured(float value) {
     return value >= 0 && std::isfinite(value);
 }
@@ -45,6 +49,8 @@ void learn_mean(UpdateSpread& known, const LayerSpec& layer, std::span<const dou
             least = mean_rms[t];
     }
     const double rms = std::sqrt(squares / static_cast<double>(std::max<std::size_t>(layer.count, 1)));
+    if (rms > 0)
+        known.rms = std::min(known.rms, kMostOverMean * std::sqrt(static_cast<double>(clients)) * rms);
     known.disagreement = disagreement_of(known.rms, rms, clients);
     known.least_rms = rms > 0 ? least * std::max(known.rms / rms, 1.0) : 0;
 }
@@ -83,7 +89,8 @@ std::string Links::problem_of(std::span<const float> model) const {
         const std::string& name = schema_.layers()[layer].name;
         if (!std::isfinite(largest))
             return fmt::format("layer {} is not finite", name);
-        if (const int bits = downlink_bits(layer); downlink_grid_ && grid_step(largest, bits) > kLargestGridStep)
+        if (const int bits = downlink_bits(layer);
+            downlink_grid_ && !sends_deltas_ && grid_step(largest, bits) > kLargestGridStep)
             return fmt::format("layer {} reaches {}, beyond every grid of {} bits", name, largest, bits);
     }
     return {};

@@ -58,17 +58,17 @@ private:
     bool roll_back(RoundRecord& record);
     /// model <- strategy(mean), evaluated if that is due. Returns why that model cannot be kept, and the model is then
     /// as it was; empty if it can.
-    std::string advance_model(RoundRecord& record);
+    std::string advance_model(RoundRecord& record, std::span<const WeightedReport> reports);
     /// change_ <- what takes nodes from the model to `next`, which is then what they will hold. Returns why it cannot
     /// be broadcast; empty if it can.
-    std::string encode_change(std::uint32_t round, std::span<float> next);
+    std::string encode_change(std::uint32_t round, std::span<const WeightedReport> reports, std::span<float> next);
     /// What the round's end means for those who follow the model by its changes.
     void remember_change(const RoundRecord& record, bool rolled_back);
     /// The clients whose updates were counted hold this round's model.
     void count_clients(const RoundRecord& record, const RoundOutcome& outcome);
     /// SWA: a committed model enters the average, which is evaluated if that is due. The model is as it was afterwards.
     void average_models(RoundRecord& record);
-    RoundEvidence evidence(const RoundRecord& record, std::uint64_t payload_bytes);
+    RoundEvidence evidence(const RoundRecord& record, const RoundOutcome& outcome);
     void conclude(RoundRecord& record, const RoundOutcome& outcome);
     /// The controller's answer to a round that could not be used; false if nothing is left to try.
     bool react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome, bool rolled_back);
@@ -200,7 +200,7 @@ void Server::try_to_commit(RoundRecord& record, RoundOutcome& outcome) {
     outcome.refused = !problem.empty();
     if (problem.empty()) {
         state_.model_is_good();
-        problem = advance_model(record);
+        problem = advance_model(record, outcome.reports);
     }
     if (problem.empty())
         return;
@@ -217,7 +217,7 @@ bool Server::roll_back(RoundRecord& record) {
     return round.has_value();
 }
 
-std::string Server::advance_model(RoundRecord& record) {
+std::string Server::advance_model(RoundRecord& record, std::span<const WeightedReport> reports) {
     const std::span<float> parameters = model_->parameters();
     const std::vector<float> memory = state_.strategy->state();
     const std::span<float> next = scratch();
@@ -226,7 +226,7 @@ std::string Server::advance_model(RoundRecord& record) {
     state_.strategy->apply(parameters, next);
     std::string problem = state_.controller.problem_of(next);
     if (problem.empty() && change_encoder_)
-        problem = encode_change(record.round + 1, next);
+        problem = encode_change(record.round + 1, reports, next);
     if (problem.empty()) {
         std::ranges::swap_ranges(parameters, next);
         problem = evaluator_.evaluate_if_due(*model_, record);
@@ -241,15 +241,14 @@ std::string Server::advance_model(RoundRecord& record) {
     return "the averaged model diverged: " + problem;
 }
 
-std::string Server::encode_change(std::uint32_t round, std::span<float> next) {
+std::string Server::encode_change(std::uint32_t round, std::span<const WeightedReport> reports, std::span<float> next) {
     try {
-        change_ =
-            change_encoder_->encode(round, std::as_const(*model_).parameters(), next, state_.residual,
-                                    broadcast_.coarseness(), broadcast_.most_change_bytes(round), state_.controller);
+        change_ = change_encoder_->encode(round, std::as_const(*model_).parameters(), next, state_.residual,
+                                          broadcast_.most_change_bytes(round, reports), state_.controller);
     } catch (const TrainingError& error) {
         return error.what();
     }
-    return {};
+    return all_finite(next) ? "" : "what nodes would decode of it is not finite";
 }
 
 void Server::remember_change(const RoundRecord& record, bool rolled_back) {
@@ -290,7 +289,7 @@ void Server::conclude(RoundRecord& record, const RoundOutcome& outcome) {
     if (record.committed) {
         record.bytes_down += runner_.commit_bytes(record.model);
         state_.abandoned_in_a_row = 0;
-        add_changes(record, state_.controller.learn(evidence(record, outcome.payload_bytes)));
+        add_changes(record, state_.controller.learn(evidence(record, outcome)));
     } else if (const std::string problem = evaluator_.evaluate_if_due(*model_, record); !problem.empty()) {
         record.reason.push_back("the model before cannot be evaluated: " + problem);
     }
@@ -306,13 +305,13 @@ bool Server::react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome
     return !too_often && (rolled_back || !changes.empty() || outcome.refused);
 }
 
-RoundEvidence Server::evidence(const RoundRecord& record, std::uint64_t payload_bytes) {
+RoundEvidence Server::evidence(const RoundRecord& record, const RoundOutcome& outcome) {
     return {.round = record.round,
             .train_loss = *record.train_loss,
             .layers = record.layers,
             .mean_rms = mean_rms_,
             .clients = record.participants,
-            .update_bytes = static_cast<double>(payload_bytes) / record.participants};
+            .update_bytes = combine_payload_bytes(outcome.reports, combination_of(job_.precision.combine))};
 }
 
 void Server::prepare_broadcast(RoundRecord& record) {

@@ -20,9 +20,10 @@ constexpr double kSmallestStep = 1e-12;      // a layer that moves less is taken
 constexpr double kNoiseOfStep = 1.0 / 6;     // E[variance of stochastic rounding] / step^2, values uniform in a cell
 constexpr double kLeastDisagreement = 0.01;  // of rms^2
 constexpr double kCodedReach = 4.13;         // sqrt(2 pi e): the entropy of a normal value in steps
-constexpr double kReachRange = 64;           // reach_ stays within this factor of it: one odd payload says little
-constexpr double kSureSaving = 0.85;         // of what coarser grids should save: codes do not pack as entropy does
-constexpr double kWideStepShare = 0.25;      // of the RMS of a norm's tensor that moved least
+constexpr double kLeastReach = kCodedReach / 64;  // of reach_; kCodedReach at most: headers must not coarsen grids
+constexpr double kSureSaving = 0.85;        // of what coarser grids should save: codes do not pack as entropy does
+constexpr double kLeastWideStep = 0x1p-24;  // of its range: codes stay far below what a grid can say
+constexpr double kWideStepShare = 0.25;     // of the RMS of a norm's tensor that moved least
 
 /// A share of the noise: what so many coordinates may take at most.
 struct Vessel {
@@ -144,6 +145,10 @@ float to_step(double step) {
     return static_cast<float>(std::min<double>(step, kLargestGridStep));
 }
 
+double default_rate(std::size_t parameters) {
+    return std::min(8.0, 0.25 + 2048.0 / static_cast<double>(std::max<std::size_t>(parameters, 1)));
+}
+
 UpdateGrid::UpdateGrid(const CodecOptions& options, const Schema& schema)
     : schema_(schema),
       options_(options),
@@ -177,8 +182,9 @@ void UpdateGrid::aim(std::vector<UpdateSpread> spread, double noise_share, std::
 
 double UpdateGrid::wide_step(std::size_t layer) const {
     const UpdateSpread& known = spread_[layer];
-    return bits_[layer] == 0 && known.least_rms >= 0 ? kWideStepShare * known.least_rms
-                                                     : grid_step(known.range, kWidestCode);
+    if (bits_[layer] > 0 || known.least_rms < 0)
+        return grid_step(known.range, kWidestCode);
+    return known.least_rms == 0 ? 0 : std::max(kWideStepShare * known.least_rms, kLeastWideStep * known.range);
 }
 
 /// Of all layers with products: a norm's values have a scale of their own.
@@ -199,7 +205,7 @@ double UpdateGrid::common_rms(std::span<const UpdateSpread> layers) const {
 double UpdateGrid::rate_step(double noise_share) const {
     if (options_.rate == 0 && noise_share > 0)
         return 0;
-    const double rate = options_.rate > 0 ? options_.rate : kDefaultRate;
+    const double rate = options_.rate > 0 ? options_.rate : default_rate(schema_.parameters());
     return reach_ * common_rms(spread_) / power_of_two_less_one(rate);
 }
 
@@ -237,7 +243,7 @@ void UpdateGrid::learn(std::span<const UpdateSpread> sent, double payload_bytes)
     if (rms == 0 || wanted == schema_.layers().end())
         return;
     const double step = steps_[static_cast<std::size_t>(wanted - schema_.layers().begin())];
-    reach_ = std::clamp(power_of_two_less_one(bits) * step / rms, kCodedReach / kReachRange, kCodedReach * kReachRange);
+    reach_ = std::clamp(power_of_two_less_one(bits) * step / rms, kLeastReach, kCodedReach);
 }
 
 double UpdateGrid::modelled_bits(std::span<const UpdateSpread> layers) const {
@@ -249,7 +255,7 @@ double UpdateGrid::modelled_bits(std::span<const UpdateSpread> layers) const {
 
 double UpdateGrid::expected_bytes() const {
     if (!needs_steps_)
-        return static_cast<double>(sizeof(float) * schema_.parameters());
+        return measured_bits_ > 0 ? measured_bits_ / 8 : static_cast<double>(sizeof(float) * schema_.parameters());
     if (modelled_then_ > 0) {
         const double saved = 1 - modelled_bits(spread_) / modelled_then_;
         return measured_bits_ / 8 * (1 - (saved > 0 ? kSureSaving * saved : saved));
@@ -266,7 +272,8 @@ double UpdateGrid::expected_bytes() const {
 void UpdateGrid::append_state(std::vector<double>& state) const {
     for (std::size_t layer = 0; layer < spread_.size(); ++layer) {
         const UpdateSpread& known = spread_[layer];
-        state.insert(state.end(), {bases_[layer], known.range, known.rms, known.disagreement, known.least_rms});
+        state.insert(state.end(), {bases_[layer], known.range, known.rms, known.disagreement, known.least_rms,
+                                   static_cast<double>(bits_[layer])});
     }
     state.insert(state.end(), {measured_bits_, modelled_then_, reach_});
 }
@@ -277,6 +284,7 @@ void UpdateGrid::restore(StateReader& reader) {
         bases_[layer] = reader.step();
         for (double* value : {&known.range, &known.rms, &known.disagreement, &known.least_rms})
             *value = reader.measured();
+        bits_[layer] = reader.floor();
     }
     steps_ = bases_;
     for (double* value : {&measured_bits_, &modelled_then_, &reach_})

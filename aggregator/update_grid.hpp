@@ -8,7 +8,7 @@
 // layer's RMS update, so that no layer stands still: less noise than the update's own variance, where the theorem
 // stops.
 //
-// By rate (the job's, or kDefaultRate where no noise is asked for): one step for all layers, that of the asked bits a
+// By rate (the job's, or default_rate() where no noise is asked for): one step for all layers, that of the asked bits a
 // coordinate, after R = log2(1 + c rms / step), whose c follows what the last payload took.
 //
 // By bits: each layer's range in codes of that width.
@@ -32,6 +32,10 @@ class StateReader;
 /// Codes of a grid have 2 to 16 bits.
 inline constexpr int kNarrowestCode = 2;
 inline constexpr int kWidestCode = 16;
+
+/// Bits a coordinate of a grid that nothing else decides: 0.25 + 2048 / parameters, at most 8. Where headers outweigh
+/// codes, coarse ones save nothing.
+double default_rate(std::size_t parameters);
 
 /// A step is at most so many times the layer's RMS update.
 inline constexpr double kLargestStepShare = 1;

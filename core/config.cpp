@@ -46,7 +46,7 @@ void declare_codec(OptionList& list, const std::string& table, CodecOptions& opt
     list.code_bits(table + ".bits", options.bits, "grid, qsgd: width of a code; auto: qsgd 4, grid " + automatic);
     list.number(table + ".rate", options.rate, {0, 16},
                 "bits a coordinate on the wire. eden, trellis: exactly (0: 1); grid: what its step is moved to from "
-                "round to round (0: 0.25, unless precision.uplink_noise decides)");
+                "round to round (0: 0.25, more for small models, unless precision.uplink_noise decides)");
     list.choice(table + ".coder", options.coder,
                 {{"context", "an adaptive range coder with contexts: the fewest bytes"},
                  {"zstd", "zstd where that is shorter than packed"},

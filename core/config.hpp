@@ -192,16 +192,13 @@ struct NoiseOptions {
     double ramp_rounds = 1;           ///< from no noise to all of it, after the warm-up
 };
 
-/// What a grid takes that nothing else decides: bits a coordinate.
-inline constexpr double kDefaultRate = 0.25;
-
 /// One direction's codec.
 struct CodecOptions {
     std::string kind = "grid";  ///< make_codec knows them
     int bits = 0;               ///< grid, qsgd: nominal width of a code, 2..16; 0 = "auto": qsgd 4; grid: by noise, if
                                 ///< precision.uplink_noise says so, or by `rate` (aggregator/update_grid.hpp)
     double rate = 0;  ///< bits a coordinate on the wire: eden, trellis (0: 1); grid: the step is moved until a round
-                      ///< takes so many (0: kDefaultRate)
+                      ///< takes so many (0: aggregator/update_grid.hpp)
     std::string coder = "context";  ///< grid: one of coder_choices(), how its integers become bytes
     double bandwidth = 0;           ///< Mb/s of a client's link, by which the coder "auto" chooses; 0: not known
     double share = 0.01;            ///< topk: of the coordinates that are sent

@@ -2,11 +2,17 @@
 
 #include "core/error.hpp"
 
+#include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
+#include <string>
+#include <system_error>
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace dither {
@@ -15,13 +21,32 @@ namespace fs = std::filesystem;
 
 namespace {
 
-/// A file that vanishes with the object unless it was renamed into place.
+constexpr std::string_view kTemporary = ".tmp";
+
+/// FILE.PROCESS-NUMBER.tmp, a name that this process has not used before.
+fs::path temporary_name(const fs::path& file) {
+    static std::atomic<std::uint64_t> used{0};
+    return fs::path(file) += fmt::format(".{}-{}{}", ::getpid(), used++, kTemporary);
+}
+
+bool is_temporary_name(std::string_view name, std::string_view file) {
+    if (!name.starts_with(file) || !name.ends_with(kTemporary) || name.size() <= file.size() + kTemporary.size())
+        return false;
+    name.remove_prefix(file.size());
+    name.remove_suffix(kTemporary.size());
+    return name.front() == '.' && name.find('-') != name.npos && name.find_first_not_of("0123456789-", 1) == name.npos;
+}
+
+/// A file that vanishes with the object unless it was renamed into place. It is locked as long as its writer lives.
 class TemporaryFile {
 public:
-    explicit TemporaryFile(fs::path path)
-        : path_(std::move(path)), file_(FileDescriptor::open(path_, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW)) {
-        if (!file_.valid())
-            throw_io_error(path_, "create");
+    explicit TemporaryFile(const fs::path& target) {
+        do {
+            path_ = temporary_name(target);
+            file_ = FileDescriptor::open(path_, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+            if (!file_.valid() && errno != EEXIST)
+                throw_io_error(path_, "create");
+        } while (!file_.valid() || !take());
     }
     TemporaryFile(const TemporaryFile&) = delete;
     TemporaryFile& operator=(const TemporaryFile&) = delete;
@@ -43,6 +68,14 @@ public:
     }
 
 private:
+    /// False if remove_abandoned(), of another process, came between creating and locking. A file system without locks
+    /// has nobody who removes.
+    bool take() const {
+        struct stat status {};
+        const bool taken = ::flock(file_.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        return !taken && ::fstat(file_.get(), &status) == 0 && status.st_nlink > 0;
+    }
+
     fs::path path_;
     FileDescriptor file_;
     bool kept_ = false;
@@ -50,6 +83,20 @@ private:
 
 fs::path folder_of(const fs::path& file) {
     return file.has_parent_path() ? file.parent_path() : fs::path(".");
+}
+
+/// Removes the temporary files of `file` whose writers were killed: nobody holds their locks. One that cannot be
+/// removed is in nobody's way.
+void remove_abandoned(const fs::path& file) {
+    std::error_code error;
+    const std::string name = file.filename().string();
+    for (fs::directory_iterator at(folder_of(file), error), end; !error && at != end; at.increment(error)) {
+        if (!is_temporary_name(at->path().filename().string(), name))
+            continue;
+        const FileDescriptor temporary = FileDescriptor::open(at->path(), O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+        if (temporary.valid() && ::flock(temporary.get(), LOCK_EX | LOCK_NB) == 0)
+            ::unlink(at->path().c_str());
+    }
 }
 
 }  // namespace
@@ -92,8 +139,20 @@ void sync_folder(const std::filesystem::path& folder) {
         throw_io_error(folder, "sync the folder");
 }
 
+void create_folders(const fs::path& folder) {
+    std::error_code error;
+    if (folder.empty() || fs::is_directory(folder, error))
+        return;
+    create_folders(folder.parent_path());
+    fs::create_directory(folder, error);
+    if (error)
+        throw IoError(fmt::format("{}: cannot create the folder: {}", folder.string(), error.message()));
+    sync_folder(folder_of(folder));
+}
+
 void write_durably(const fs::path& file, std::string_view bytes) {
-    TemporaryFile temporary(fs::path(file) += ".tmp");
+    remove_abandoned(file);
+    TemporaryFile temporary(file);
     temporary.write(bytes);
     temporary.rename_to(file);
     sync_folder(folder_of(file));

@@ -30,8 +30,13 @@ private:
 };
 
 /// Replaces `file` by `bytes`: writes a temporary file beside it, syncs it, renames it and syncs the folder. Throws
-/// IoError, and leaves no temporary file behind then.
+/// IoError, and leaves no temporary file behind then. Threads and processes may replace one file at the same time: it
+/// is always whole, and the last one's. A writer that is killed may leave its temporary file, FILE.PROCESS-NUMBER.tmp,
+/// which the next write of the same file removes.
 void write_durably(const std::filesystem::path& file, std::string_view bytes);
+
+/// Creates `folder` and what is missing above it, each durable in the one above. Throws IoError.
+void create_folders(const std::filesystem::path& folder);
 
 /// IoError "FILE: cannot WHAT: strerror(errno)".
 [[noreturn]] void throw_io_error(const std::filesystem::path& file, std::string_view what);

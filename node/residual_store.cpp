@@ -2,16 +2,18 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <fstream>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
 
+#include <fcntl.h>
+
 #include "core/durable_file.hpp"
 #include "core/error.hpp"
 #include "core/little_endian.hpp"
-#include "core/sha256.hpp"
 #include "core/vector_math.hpp"
 #include "node/detail/residual_file.hpp"
 
@@ -98,6 +100,37 @@ void check_header(std::span<const std::byte> file, std::uint32_t client, std::si
           "is damaged: its SHA-256 does not match");
 }
 
+std::string sealed(std::uint32_t client, const Residual& counted, const Residual& newest) {
+    Writer writer(file_bytes(newest.values.size()));
+    writer.add(kMagic);
+    writer.add(kVersion);
+    writer.add(client);
+    writer.add(std::uint64_t{newest.values.size()});
+    writer.add(counted);
+    writer.add(newest);
+    const Sha256 digest = sha256(std::string_view(writer.bytes()));
+    writer.add(as_text(std::as_bytes(std::span(digest))));
+    return writer.bytes();
+}
+
+/// Until it closes, nobody else saves this client: byte `client` of the folder's lock file is locked. The lock belongs
+/// to the descriptor (F_OFD), so that threads exclude each other, too.
+FileDescriptor lock(const fs::path& folder, std::uint32_t client) {
+    const fs::path file = folder / "residuals.lock";
+    FileDescriptor descriptor = FileDescriptor::open(file, O_RDWR | O_CREAT);
+    if (!descriptor.valid())
+        throw_io_error(file, "open");
+    struct flock byte {};
+    byte.l_type = F_WRLCK;
+    byte.l_whence = SEEK_SET;
+    byte.l_start = client;
+    byte.l_len = 1;
+    while (::fcntl(descriptor.get(), F_OFD_SETLKW, &byte) != 0)
+        if (errno != EINTR)
+            throw_io_error(file, "lock");
+    return descriptor;
+}
+
 }  // namespace
 
 bool detail::read_residual(std::span<const std::byte> file, std::uint32_t client, std::uint32_t counted,
@@ -135,24 +168,34 @@ void ResidualStore::load(std::uint32_t client, std::uint32_t counted, std::span<
     }
 }
 
-void ResidualStore::save(std::uint32_t client, const Residual& counted, const Residual& newest) const {
+Kept ResidualStore::kept(std::uint32_t client) const {
+    std::ifstream in(file_of(client), std::ios::binary | std::ios::ate);
+    if (!in || in.tellg() != static_cast<std::streamoff>(file_bytes(parameters_)))
+        return {};
+    std::array<std::byte, sizeof(std::uint32_t)> round;
+    Kept kept;
+    in.seekg(static_cast<std::streamoff>(kHeaderBytes + residual_bytes(parameters_)));
+    in.read(reinterpret_cast<char*>(round.data()), round.size());
+    in.seekg(-static_cast<std::streamoff>(kDigestBytes), std::ios::end);
+    in.read(reinterpret_cast<char*>(kept.digest.data()), kDigestBytes);
+    if (!in)
+        return {};
+    kept.round = load_little<std::uint32_t>(round.data());
+    return kept;
+}
+
+bool ResidualStore::save(std::uint32_t client, const Residual& counted, const Residual& newest,
+                         const Kept& found) const {
     require(counted.round < newest.round, "a residual of round {} after one of round {}", counted.round, newest.round);
     require(counted.values.size() == parameters_ && newest.values.size() == parameters_,
             "residuals of {} and {} values, expected {}", counted.values.size(), newest.values.size(), parameters_);
-    Writer writer(file_bytes(parameters_));
-    writer.add(kMagic);
-    writer.add(kVersion);
-    writer.add(client);
-    writer.add(std::uint64_t{parameters_});
-    writer.add(counted);
-    writer.add(newest);
-    const Sha256 digest = sha256(std::string_view(writer.bytes()));
-    writer.add(as_text(std::as_bytes(std::span(digest))));
-    std::error_code error;
-    fs::create_directories(folder_, error);
-    if (error)
-        throw IoError(fmt::format("{}: cannot create the folder: {}", folder_.string(), error.message()));
-    write_durably(file_of(client), writer.bytes());
+    const std::string bytes = sealed(client, counted, newest);
+    create_folders(folder_);
+    const FileDescriptor locked = lock(folder_, client);
+    if (const Kept now = kept(client); now != found && now.round > newest.round)
+        return false;
+    write_durably(file_of(client), bytes);
+    return true;
 }
 
 }  // namespace dither

@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <span>
 
+#include "core/sha256.hpp"
+
 namespace dither {
 
 /// What is left after the client's update of a round; round 0, before all updates, leaves nothing.
@@ -19,8 +21,17 @@ struct Residual {
     std::span<const float> values;
 };
 
-/// Writes no file before the first save. Several stores may share a folder, one after the other for each client: a
-/// client may be trained by this worker now and by another one the next time.
+/// The newest update of a client of which a store keeps the residual, and the digest that tells its file from any
+/// other; as made: nothing is kept.
+struct Kept {
+    std::uint32_t round = 0;
+    Sha256 digest{};
+    bool operator==(const Kept&) const = default;
+};
+
+/// Writes no file before the first save. Stores of several threads and processes may share a folder: a client may be
+/// trained by this worker now and by another one the next time, or by both at once, where one lags behind. One store
+/// may be used by several threads.
 class ResidualStore {
 public:
     /// For models of `parameters` values.
@@ -31,9 +42,14 @@ public:
     /// damaged or another model's.
     void load(std::uint32_t client, std::uint32_t counted, std::span<float> residual) const;
 
+    /// What is there now; a file of another length than this model's is nothing.
+    Kept kept(std::uint32_t client) const;
+
     /// Replaces what is kept of `client`, durably: `counted` is what the update was made from, `newest` is of a later
-    /// round. Throws IoError.
-    void save(std::uint32_t client, const Residual& counted, const Residual& newest) const;
+    /// round. Returns false, and does nothing, if a later round than that was saved after kept() gave `found`. What was
+    /// there then is replaced, even of a later round: that is another run's, or of rounds that are run again from a
+    /// checkpoint. Throws IoError.
+    bool save(std::uint32_t client, const Residual& counted, const Residual& newest, const Kept& found = {}) const;
 
 private:
     std::filesystem::path file_of(std::uint32_t client) const;

@@ -33,7 +33,7 @@ public:
           uplink_(make_codec(job_.codec.uplink, trainer_.schema())),
           model_(job_, trainer_.schema(), [this](std::span<float> model) { trainer_.write_initial_model(model); }),
           update_(trainer_.schema().parameters()) {
-        if (wants_feedback(job_.codec.uplink, *uplink_))
+        if (feeds_back(job_.codec.uplink, *uplink_))
             feedback_.emplace(*uplink_, ResidualStore(state_folder(setup), update_.size()), update_.size());
         if (partition_)
             check_calibration(job_.noise, *partition_);
@@ -47,6 +47,8 @@ public:
     /// Throws TrainingError when training diverges, and others when the task cannot be done: one client's failure.
     Update carry_out(const RoundPlan& plan) {
         check(plan);
+        if (feedback_)
+            feedback_->begin(plan);
         model_.receive(plan);
         const std::span<const std::uint32_t> samples = samples_of(plan.client);
         if (samples.empty())
@@ -59,7 +61,7 @@ public:
             .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
         const Terms terms{.steps = plan.uplink_steps, .key = key, .expectation = model_.expectation()};
         if (feedback_)
-            feedback_->encode(update_, plan, terms, update.payload);
+            feedback_->encode(update_, terms, update.payload);
         else
             uplink_->encode(update_, terms, update.payload);
         return update;

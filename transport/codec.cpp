@@ -31,4 +31,8 @@ std::unique_ptr<Codec> make_codec(const CodecOptions& options, const Schema& sch
     return choose(kCodecs, "codec kind", options.kind)(options, schema);
 }
 
+bool feeds_back(const CodecOptions& options, const Codec& codec) {
+    return options.feedback == "on" || (options.feedback == "auto" && codec.is_biased());
+}
+
 }  // namespace dither

@@ -74,8 +74,11 @@ public:
 
 /// The kinds, with formulas and bytes: README.md, "Payloads". Unbiased are raw, grid, qsgd, terngrad, eden and trellis
 /// (and fp16 and bf16 but for 2^-11 and 2^-9 of a value). Grids and trellis take fewer bits, or err less, with an
-/// expectation; grid (coder "context"), qsgd, terngrad, eden and trellis decode with the encoder's key only. The schema
+/// expectation; grid (coder "context"), eden and trellis decode with the encoder's key only. The schema
 /// is borrowed. Throws InputError on an unknown kind, and on a rate that a kind does not have.
 std::unique_ptr<Codec> make_codec(const CodecOptions& options, const Schema& schema);
+
+/// Whether what `codec` loses is added to what it encodes next: options.feedback says so, or leaves it to the codec.
+bool feeds_back(const CodecOptions& options, const Codec& codec);
 
 }  // namespace dither

@@ -6,11 +6,11 @@
 // rotation. README.md has the bytes.
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/simd.hpp"
 #include "transport/detail/bit_stream.hpp"
 #include "transport/detail/codecs.hpp"
 #include "transport/detail/fixed_point.hpp"
-#include "transport/detail/little_endian.hpp"
 #include "transport/detail/lloyd_max.hpp"
 #include "transport/detail/rotated_layer.hpp"
 
@@ -18,6 +18,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace dither::detail {
@@ -27,7 +28,7 @@ constexpr std::size_t kChunk = 1024;  // a multiple of 8, so that pieces end wit
 constexpr std::size_t kLanes = 8;
 constexpr std::size_t kScaleBytes = sizeof(float);
 /// Of a layer are sent, or all: the scale of fewer would now and then be huge.
-constexpr std::size_t kFewestSent = 16;
+constexpr std::size_t kFewestSent = kFewestRotated;
 
 /// So many adjacent coordinates in codes of `bits`.
 struct Run {
@@ -56,10 +57,20 @@ struct Levels {
     std::array<float, std::size_t{1} << (kMostLloydMaxBits - 1)> thresholds{};
 };
 
-/// codes[i]: the level nearest to z[i] * gain, its upper bit the sign; sums += z * gain * level, in interleaved lanes.
-/// `sizes` is memory.
+/// In interleaved lanes.
+struct LaneSums {
+    std::array<double, kLanes> products{};  ///< of values and levels
+    std::array<double, kLanes> squares{};   ///< of levels
+
+    SentProducts total() const {
+        return {std::accumulate(products.begin(), products.end(), 0.0),
+                std::accumulate(squares.begin(), squares.end(), 0.0)};
+    }
+};
+
+/// codes[i]: the level nearest to z[i] * gain, its upper bit the sign. `sizes` is memory.
 DITHER_CLONES void quantize(const float* z, std::size_t count, float gain, const Levels& levels, float* sizes,
-                            std::uint32_t* codes, double* sums) {
+                            std::uint32_t* codes, LaneSums& sums) {
     const unsigned sign_at = levels.bits - 1;
     for (std::size_t i = 0; i < count; ++i) {
         sizes[i] = std::abs(z[i] * gain);
@@ -71,15 +82,22 @@ DITHER_CLONES void quantize(const float* z, std::size_t count, float gain, const
             codes[i] += sizes[i] >= threshold ? 1U : 0U;
     }
     const float* magnitudes = levels.magnitudes.data();
-    std::array<double, kLanes> lanes{};
+    LaneSums lanes;
+    const auto add = [&](std::size_t at, std::size_t lane) {
+        const double magnitude = magnitudes[codes[at]];
+        lanes.products[lane] += static_cast<double>(sizes[at]) * magnitude;
+        lanes.squares[lane] += magnitude * magnitude;
+    };
     std::size_t i = 0;
     for (; i + kLanes <= count; i += kLanes)
         for (std::size_t lane = 0; lane < kLanes; ++lane)
-            lanes[lane] += static_cast<double>(sizes[i + lane]) * magnitudes[codes[i + lane]];
+            add(i + lane, lane);
     for (std::size_t lane = 0; i < count; ++i, ++lane)
-        lanes[lane] += static_cast<double>(sizes[i]) * magnitudes[codes[i]];
-    for (std::size_t lane = 0; lane < kLanes; ++lane)
-        sums[lane] += lanes[lane];
+        add(i, lane);
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+        sums.products[lane] += lanes.products[lane];
+        sums.squares[lane] += lanes.squares[lane];
+    }
     for (std::size_t j = 0; j < count; ++j)
         codes[j] |= std::bit_cast<std::uint32_t>(z[j]) >> 31 << sign_at;
 }
@@ -118,7 +136,7 @@ private:
     void encode_layer(const RotatedLayer& rotated, std::vector<std::byte>& out) const {
         const std::size_t at = out.size();
         out.resize(at + kScaleBytes);
-        std::array<double, kLanes> sums{};
+        LaneSums sums;
         std::span<const float> left = rotated.z;
         for (const Run& run : runs_of(rotated.z.size(), rate_)) {
             if (rotated.gain == 0)
@@ -127,19 +145,16 @@ private:
                 encode_run(left.first(run.count), rotated.gain, Levels(run.bits), sums, out);
             left = left.subspan(run.count);
         }
-        double product = 0;
-        for (const double sum : sums)
-            product += sum;
-        store_little(rotated.gain == 0 ? 0.0F : unbiased_scale(rotated, product), out.data() + at);
+        store_little(rotated.gain == 0 ? 0.0F : unbiased_scale(rotated, sums.total()), out.data() + at);
     }
 
-    static void encode_run(std::span<const float> z, float gain, const Levels& levels, std::array<double, kLanes>& sums,
+    static void encode_run(std::span<const float> z, float gain, const Levels& levels, LaneSums& sums,
                            std::vector<std::byte>& out) {
         std::array<std::uint32_t, kChunk> codes;
         std::array<float, kChunk> sizes;
         for (; !z.empty(); z = z.subspan(std::min(kChunk, z.size()))) {
             const std::size_t count = std::min(kChunk, z.size());
-            quantize(z.data(), count, gain, levels, sizes.data(), codes.data(), sums.data());
+            quantize(z.data(), count, gain, levels, sizes.data(), codes.data(), sums);
             pack_bits(std::span(codes).first(count), levels.bits, out);
         }
     }

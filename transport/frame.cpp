@@ -1,8 +1,8 @@
 #include "transport/frame.hpp"
 
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "transport/detail/body.hpp"
-#include "transport/detail/little_endian.hpp"
 
 #include <boost/crc.hpp>
 
@@ -10,9 +10,6 @@
 
 namespace dither {
 namespace {
-
-using detail::load_little;
-using detail::store_little;
 
 constexpr std::array kMagic{std::byte{'D'}, std::byte{'T'}, std::byte{'H'}, std::byte{'R'}};
 constexpr std::size_t kVersionAt = 4;

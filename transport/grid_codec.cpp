@@ -2,12 +2,12 @@
 // are packed, compressed, or coded by a model of what both ends know (detail/grid_model.hpp). README.md has the bytes.
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/simd.hpp"
 #include "transport/detail/codecs.hpp"
 #include "transport/detail/grid_rounding.hpp"
 #include "transport/detail/grid_sections.hpp"
 #include "transport/detail/grid_stream.hpp"
-#include "transport/detail/little_endian.hpp"
 
 #include <algorithm>
 #include <array>
@@ -281,6 +281,7 @@ private:
                 const auto chunk = std::span(codes).first(std::min(kGridChunk, count - offset));
                 drawn.fill_words(std::span(words).first(chunk.size()));
                 stream.code(layer, std::span(words).first(chunk.size()), chunk);
+                check_grid(!decoder.overran(), layer, "the payload is cut off");
                 check_grid(largest_magnitude(chunk) < kFine * kLargestModelled, layer, "an integer is 2^22 or more");
                 visit(layer, offset, std::span<const std::int32_t>(chunk));
             }

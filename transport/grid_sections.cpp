@@ -1,10 +1,10 @@
 #include "transport/detail/grid_sections.hpp"
 
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/simd.hpp"
 #include "transport/detail/bit_stream.hpp"
 #include "transport/detail/grid_rounding.hpp"
-#include "transport/detail/little_endian.hpp"
 
 #include <algorithm>
 #include <array>

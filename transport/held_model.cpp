@@ -32,8 +32,8 @@ HeldModel::HeldModel(const Job& job, const Schema& schema, Initial initial)
 void HeldModel::receive(const RoundPlan& plan) {
     if (round_ == 0 || digest_ != plan.broadcast)
         move(plan);
-    round_ = plan.round;
     note_change(plan);
+    round_ = plan.round;
 }
 
 void HeldModel::move(const RoundPlan& plan) {
@@ -54,6 +54,7 @@ void HeldModel::move(const RoundPlan& plan) {
                                             to_hex(digest_), to_hex(plan.broadcast));
     if (plan.base == 0)
         throw FormatError(problem);
+    change_round_ = 0;  // a change of that round may come again, and be another
     throw ModelMissing(problem);
 }
 
@@ -86,6 +87,7 @@ void HeldModel::decode_change(const ModelPart& part) {
 void HeldModel::note_change(const RoundPlan& plan) {
     if (expectation_round_ == plan.round)
         return;
+    expectation_round_ = 0;  // none, until all has gone well
     expectation_.reset();
     if (const ModelPart* part = newest_change(plan)) {
         if (change_round_ != part->round)

@@ -1,9 +1,9 @@
 #include "transport/detail/level_coder.hpp"
 
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/vector_math.hpp"
 #include "transport/detail/bit_stream.hpp"
-#include "transport/detail/little_endian.hpp"
 
 #include <algorithm>
 #include <cmath>

@@ -2,17 +2,19 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/simd.hpp"
 #include "core/vector_math.hpp"
-#include "transport/detail/little_endian.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <limits>
 
 namespace dither::detail {
 namespace {
+
+/// A magnitude may come out as large as this, but for rounding.
+constexpr double kLargestNorm = 0x1p127;
 
 /// Exact unless the product is below the smallest normal number.
 DITHER_CLONES void scale_into(const float* x, std::size_t count, double scale, float* out) {
@@ -60,9 +62,9 @@ void RotationFrame::restore(std::span<float> q, std::uint32_t lane, float scale)
     scale_into(q.data(), q.size(), scale, q.data());
 }
 
-float unbiased_scale(const RotatedLayer& layer, double product) {
-    const double scale = std::ldexp(layer.squared_norm * layer.gain / product, layer.exponent);
-    if (!(scale <= std::numeric_limits<float>::max()))
+float unbiased_scale(const RotatedLayer& layer, const SentProducts& products) {
+    const double scale = std::ldexp(layer.squared_norm * layer.gain / products.with_values, layer.exponent);
+    if (!(scale * std::max(std::sqrt(products.squared_norm), 1.0) <= kLargestNorm))
         throw TrainingError("an update is too large to be sent");
     return static_cast<float>(scale);
 }

@@ -3,7 +3,7 @@
 //
 //     C(p) = ||p||_1 / d * sgn(p),     sgn(0) = 1
 //
-// which is biased; who encodes adds p - C(p) to the next p (node/session.hpp).
+// which is biased; who encodes adds p - C(p) to the next p (node/error_feedback.hpp).
 #include "core/little_endian.hpp"
 #include "core/simd.hpp"
 #include "transport/detail/codecs.hpp"

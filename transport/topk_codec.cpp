@@ -2,7 +2,7 @@
 // Stich et al., "Sparsified SGD with memory", NeurIPS 2018): the k = ceil(share * d) largest magnitudes of the whole
 // model's d values, of equal ones the first. Their values travel as bf16, which costs 2^-9 of a value, where leaving
 // out the others costs most of the norm; their places as Rice-coded gaps, with a parameter for each layer. What is left
-// out makes it biased; who encodes adds it to the next values (node/session.hpp).
+// out makes it biased; who encodes adds it to the next values (node/error_feedback.hpp).
 #include "core/config.hpp"
 #include "core/little_endian.hpp"
 #include "transport/detail/codecs.hpp"

@@ -11,12 +11,12 @@
 // since the bits of a level grow with its square: a plain search for the nearest path does it. R alone says everything.
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/simd.hpp"
 #include "core/vector_math.hpp"
 #include "transport/detail/codecs.hpp"
 #include "transport/detail/fixed_point.hpp"
 #include "transport/detail/level_coder.hpp"
-#include "transport/detail/little_endian.hpp"
 #include "transport/detail/rate_allocation.hpp"
 #include "transport/detail/rotated_layer.hpp"
 #include "transport/detail/trellis.hpp"
@@ -94,6 +94,14 @@ std::size_t sent_of(std::size_t count, std::uint8_t share) {
 double fewest_bits(std::size_t count) {
     return kLowestRate * static_cast<double>(std::min(count, kFewestSent));
 }
+/// About the largest standard deviation of the bits of so many levels.
+double deviation_of(std::size_t count) {
+    return kSpread * std::sqrt(static_cast<double>(count));
+}
+/// What fewest_bits() hardly ever comes to more than.
+double reserved_bits(std::size_t count) {
+    return fewest_bits(count) + deviation_of(std::min(count, kFewestSent));
+}
 
 /// `bits`: a coordinate.
 Settings settings_for(std::size_t count, double bits) {
@@ -129,6 +137,13 @@ DITHER_CLONES double product_of(const float* z, const std::int16_t* levels, std:
     for (const double sum : sums)
         total += sum;
     return total;
+}
+
+double squares_of(std::span<const std::int16_t> levels) {
+    double sum = 0;
+    for (const double level : levels)
+        sum += level * level;
+    return sum;
 }
 
 void search_levels(std::span<const float> z, float gain, const Settings& settings, const LevelCoder& coder,
@@ -176,7 +191,7 @@ private:
         return {schema(), terms.expectation, std::max(fewest, kFewestGrouped)};
     }
 
-    /// Small groups first, each with its share of the bits that are left; the largest has to do with the rest.
+    /// Small groups first, each with its share of the bits that are left, and none with what the others need at least.
     void encode_sections(std::span<const float> values, const ValueGroups& groups, const StreamKey& key,
                          std::vector<std::vector<std::byte>>& sections) const {
         std::vector<float> buffer(largest_layer(schema()));
@@ -193,17 +208,19 @@ private:
         const std::vector<double> rates = allocate_rates(powers, std::max(left, 0.0), kHighestRate);
         std::vector<double> plans(sections.size());  // bits of levels
         double planned = 0;
+        double reserved = 0;  // for the groups still to come
         for (const std::size_t i : coded) {
             plans[i] = std::max(rates[i] * static_cast<double>(powers[i].count), fewest_bits(powers[i].count));
             planned += plans[i];
+            reserved += reserved_bits(powers[i].count);
         }
         RotationFrame frame(buffer.size(), key);
         for (const std::size_t i : coded) {
-            const double deviation = kSpread * std::sqrt(static_cast<double>(powers[i].count));
-            const Budget budget =
-                i == coded.back() ? Budget{left - deviation, left} : Budget{left * plans[i] / planned, HUGE_VAL};
+            reserved -= reserved_bits(powers[i].count);
+            const double most = left - reserved;
+            const Budget budget{std::min(left * plans[i] / planned, most - deviation_of(powers[i].count)), most};
             encode_levels(frame.rotate(values_of(i), groups.all()[i].lane), budget, sections[i]);
-            left -= 8 * static_cast<double>(sections[i].size() - kHeaderBytes - kStateBytes);
+            left -= 8 * (static_cast<double>(sections[i].size()) - kHeaderBytes - kStateBytes);
             planned -= plans[i];
         }
     }
@@ -238,21 +255,28 @@ private:
         const auto count = static_cast<double>(rotated.z.size());
         double bits = std::max(budget.target, 0.0) / count;
         for (int attempt = 1;; ++attempt) {
-            const double product = try_levels(rotated, settings_for(rotated.z.size(), bits), section);
+            const SentProducts products = try_levels(rotated, settings_for(rotated.z.size(), bits), section);
             const double used = 8 * static_cast<double>(section.size() - kHeaderBytes - kStateBytes);
-            if (!(product > 0)) {
+            if (!(products.with_values > 0)) {
                 bits = 2 * std::max(bits, fewest_bits(rotated.z.size()) / count);
             } else if (used <= std::max(budget.most, 0.0) || attempt >= kMostAttempts) {
-                store_little(unbiased_scale(rotated, product), section.data());
-                return;
+                return finish(unbiased_scale(rotated, products), section);
             } else {
                 bits *= std::max(budget.most, 0.0) / used * kAgain;
             }
         }
     }
 
-    /// Overwrites `section`, all but the scale, and returns <gain * z, levels>.
-    static double try_levels(const RotatedLayer& rotated, const Settings& settings, std::vector<std::byte>& section) {
+    /// A reader takes nothing behind a scale of 0: values so tiny that fp32 has no other.
+    static void finish(float scale, std::vector<std::byte>& section) {
+        store_little(scale, section.data());
+        if (scale == 0)
+            section.resize(kScaleBytes);
+    }
+
+    /// Overwrites `section`, all but the scale.
+    static SentProducts try_levels(const RotatedLayer& rotated, const Settings& settings,
+                                   std::vector<std::byte>& section) {
         const auto sent = rotated.z.first(sent_of(rotated.z.size(), settings.share));
         std::vector<std::int16_t> levels(sent.size());
         const LevelCoder coder(settings.grade);
@@ -261,7 +285,7 @@ private:
         section[kScaleBytes] = static_cast<std::byte>(settings.grade);
         section[kScaleBytes + 1] = static_cast<std::byte>(settings.share);
         coder.encode(levels, section);
-        return product_of(sent.data(), levels.data(), sent.size(), rotated.gain);
+        return {product_of(sent.data(), levels.data(), sent.size(), rotated.gain), squares_of(levels)};
     }
 
     void read(std::span<const std::byte> payload, const Terms& terms, FloatSink& sink) const override {

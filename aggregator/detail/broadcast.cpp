@@ -68,7 +68,6 @@ GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model,
     task_.round = round;
     asked_ = clients_of_round(job_, round);
     const auto encode_at = [&](double coarseness) {
-        coarseness_ = coarseness;
         controller.choose_grids(model, coarseness);
         encode(controller);
     };
@@ -76,7 +75,8 @@ GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model,
     if (const std::uint64_t budget = job_.precision.byte_budget; budget == 0) {
         encode_at(1);
     } else {
-        const double coordinates = 2.0 * static_cast<double>(asked_.size() * schema_.parameters());
+        const double links = sends_changes_ ? 1 : 2;  // that can still be made coarser
+        const double coordinates = links * static_cast<double>(asked_.size() * schema_.parameters());
         const Fitted fitted = fit_coarseness((1 - kBudgetInHand) * static_cast<double>(budget), coordinates,
                                              [&](double coarseness) {
                                                  encode_at(coarseness);
@@ -123,13 +123,17 @@ void Broadcast::foresee(std::span<float> scratch) {
     }
 }
 
-double Broadcast::most_change_bytes(std::uint32_t round) const {
+double Broadcast::most_change_bytes(std::uint32_t round, std::span<const WeightedReport> counted_now) const {
     if (job_.precision.byte_budget == 0)
         return std::numeric_limits<double>::infinity();
     const std::vector<std::uint32_t> asked = clients_of_round(job_, round);
     double left = (1 - kBudgetInHand) / 2 * static_cast<double>(job_.precision.byte_budget);
-    for (const std::uint32_t client : asked)
-        left -= static_cast<double>(plan_bytes_ + parts_bytes(base_for(counted_[client])));
+    const std::size_t header = ModelPart{}.wire_bytes() + sizeof(float) * schema_.layer_count();
+    for (const std::uint32_t client : asked) {
+        const bool now = std::ranges::binary_search(counted_now, client, {}, &WeightedReport::client);
+        const std::uint32_t held = now ? round - 1 : counted_[client];
+        left -= static_cast<double>(plan_bytes_ + header + parts_bytes(base_for(held)));
+    }
     return left / static_cast<double>(asked.size());
 }
 

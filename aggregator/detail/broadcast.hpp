@@ -2,6 +2,7 @@
 // the client holds, within the job's byte budget. Private to the aggregator.
 #pragma once
 
+#include "aggregator/combination.hpp"
 #include "aggregator/controller.hpp"
 #include "aggregator/history.hpp"
 #include "core/config.hpp"
@@ -42,11 +43,10 @@ public:
     std::uint32_t round() const { return task_.round; }
     /// What it sends, but for what differs between clients. Where whole models are sent, theirs is in it.
     RoundPlan task() const { return task_; }
-    /// How coarse the grids of the prepared round are, against what noise alone asks for.
-    double coarseness() const { return coarseness_; }
     /// So many bytes may the payload of round `round`'s change take, for all that the round's clients are sent to stay
-    /// within half the byte budget; infinite without one.
-    double most_change_bytes(std::uint32_t round) const;
+    /// within half the byte budget; infinite without one. `counted_now`: the updates of the round before, in ascending
+    /// order of clients, who hold its model.
+    double most_change_bytes(std::uint32_t round, std::span<const WeightedReport> counted_now) const;
     /// What both ends know of the round's updates; nullptr for nothing.
     const Expectation* expectation() const { return expectation_ ? &*expectation_ : nullptr; }
 
@@ -78,7 +78,6 @@ private:
     std::vector<std::uint32_t> asked_;
     std::span<const float> model_;
     RoundPlan task_;
-    double coarseness_ = 1;
     std::optional<Expectation> expectation_;
 };
 

@@ -7,18 +7,13 @@
 
 namespace dither {
 
-bool feeds_back(const CodecOptions& options, const Codec& codec) {
-    return options.feedback == "on" || (options.feedback == "auto" && codec.is_biased());
-}
-
 ChangeEncoder::ChangeEncoder(const Job& job, const Schema& schema)
     : seed_(job.job.seed),
       codec_(make_codec(job.codec.downlink, schema)),
       feedback_(feeds_back(job.codec.downlink, *codec_)) {}
 
 ModelPart ChangeEncoder::encode(std::uint32_t round, std::span<const float> model, std::span<float> next,
-                                std::span<const float> residual, double coarseness, double most_bytes,
-                                Controller& controller) {
+                                std::span<const float> residual, double most_bytes, Controller& controller) {
     for (std::size_t j = 0; j < next.size(); ++j)
         next[j] -= model[j];
     for (std::size_t j = 0; j < residual.size(); ++j)
@@ -29,7 +24,7 @@ ModelPart ChangeEncoder::encode(std::uint32_t round, std::span<const float> mode
         most_bytes, static_cast<double>(next.size()),
         [&](double coarser) {
             finer = part.steps;
-            encode(next, coarseness * coarser, controller, part);
+            encode(next, coarser, controller, part);
             return static_cast<double>(part.payload.size());
         },
         [&] { return part.steps != finer; });

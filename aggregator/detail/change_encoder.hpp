@@ -23,11 +23,11 @@ public:
     ChangeEncoder(const Job& job, const Schema& schema);
 
     /// The part that takes nodes from `model` to that of round `round`. `next` holds the target and then what they will
-    /// hold. The grid is the controller's for this change; `coarseness` times as coarse, and as much coarser again as
-    /// keeps the payload within `most_bytes`, if that can be. `residual` is empty for none. Throws TrainingError where
+    /// hold. The grid is the controller's for this change, as much coarser as keeps the payload within
+    /// `most_bytes`, if that can be. `residual` is empty for none. Throws TrainingError where
     /// the change is beyond what the codec can say.
     ModelPart encode(std::uint32_t round, std::span<const float> model, std::span<float> next,
-                     std::span<const float> residual, double coarseness, double most_bytes, Controller& controller);
+                     std::span<const float> residual, double most_bytes, Controller& controller);
     /// That part is broadcast: `residual` is what it lost.
     void keep_residual(std::vector<float>& residual);
 
@@ -40,8 +40,5 @@ private:
     bool feedback_;
     std::vector<float> lost_;  ///< by the last encode(), where that is fed back
 };
-
-/// Whether what a codec loses is added to what it encodes next.
-bool feeds_back(const CodecOptions& options, const Codec& codec);
 
 }  // namespace dither

@@ -317,8 +317,8 @@ void RoundRunner::perform(const round_action::Accept& action, const Offer& offer
                                 .weight = weight,
                                 .report = believable(update.report, probe),
                                 .probe = probe,
-                                .plan = plans_[place_of(action.client)]});
-    outcome_.payload_bytes += update.payload.size();
+                                .plan = plans_[place_of(action.client)],
+                                .payload_bytes = update.payload.size()});
     accepted_.push_back({offer.peer, {update.round, update.client}});
     acknowledge(offer, true, {});
     on_arrival_(round_->number(), round_->count(Round::ClientState::accepted));

@@ -50,8 +50,7 @@ struct RoundOutcome {
     std::uint64_t sent_models = 0;
     std::uint32_t whole_models = 0;  ///< of these, to clients that nothing less could help
     std::uint64_t bytes_up = 0;
-    std::uint64_t bytes_down = 0;     ///< what the clients' own links would carry: not what a worker lacks beside
-    std::uint64_t payload_bytes = 0;  ///< of the accepted updates
+    std::uint64_t bytes_down = 0;  ///< what the clients' own links would carry: not what a worker lacks beside
 };
 
 /// Borrows everything it is given. One thread.

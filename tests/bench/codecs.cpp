@@ -26,9 +26,9 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/vector_math.hpp"
 #include "transport/codec.hpp"
-#include "transport/detail/little_endian.hpp"
 #include "transport/expectation.hpp"
 
 namespace dither {
@@ -84,7 +84,7 @@ std::vector<float> read_floats(const std::string& path, std::size_t count) {
         throw InputError(fmt::format("{}: expected {} floats, as the layers have", path, count));
     std::vector<float> values(count);
     for (std::size_t i = 0; i < count; ++i)
-        values[i] = detail::load_little<float>(reinterpret_cast<const std::byte*>(bytes.data()) + i * sizeof(float));
+        values[i] = load_little<float>(reinterpret_cast<const std::byte*>(bytes.data()) + i * sizeof(float));
     return values;
 }
 

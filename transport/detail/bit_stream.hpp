@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/error.hpp"
-#include "transport/detail/little_endian.hpp"
+#include "core/little_endian.hpp"
 
 #include <cstddef>
 #include <cstdint>

@@ -14,8 +14,8 @@
 #pragma once
 
 #include "core/error.hpp"
+#include "core/little_endian.hpp"
 #include "core/sha256.hpp"
-#include "transport/detail/little_endian.hpp"
 
 #include <concepts>
 #include <cstddef>

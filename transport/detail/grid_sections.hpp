@@ -45,7 +45,6 @@ public:
     unsigned width() const { return width_; }
     /// The next integers of the layer: kGridChunk of them, or all that are left. Checks what is known at its end.
     std::span<const std::int32_t> next();
-    bool at_end() const { return left_ == 0; }  ///< of the layer
     bool exhausted() const { return rest_.empty(); }
 
 private:

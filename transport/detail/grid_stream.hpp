@@ -46,14 +46,16 @@ private:
         row_ = tracker_.row(row_index_);
     }
     void begin_tensor(std::size_t layer) {
-        if (layer != layer_)
+        for (; layer_ < layer; ++layer_) {
+            first_tensor_ += schema_.layers()[layer_].tensors.size();
             tensor_ = 0;
-        layer_ = layer;
+        }
+        const std::size_t tensor = first_tensor_ + tensor_;  // empty ones count, though they may never begin
         extents_ = MatrixExtents::of(schema_.layers()[layer].tensors[tensor_++].shape);
         row_index_ = 0;
         if (terms_.expectation == nullptr)
             return tracker_.begin(extents_, nullptr, terms_.steps[layer]);
-        const Expectation::Levels levels = terms_.expectation->of(tensors_begun_++);
+        const Expectation::Levels levels = terms_.expectation->of(tensor);
         tracker_.begin(extents_, &levels, terms_.steps[layer]);
     }
     /// Within a row. The coder and the row are copied, so that they stay in registers.
@@ -80,9 +82,9 @@ private:
     ScaleTracker tracker_;
     ScaleTracker::Row row_;
     MatrixExtents extents_;
-    std::size_t layer_ = SIZE_MAX;
-    std::size_t tensor_ = 0;         ///< the next of the layer
-    std::size_t tensors_begun_ = 0;  ///< in all layers
+    std::size_t layer_ = 0;
+    std::size_t tensor_ = 0;        ///< the next of the layer
+    std::size_t first_tensor_ = 0;  ///< of the layer, counted through all of them
     std::size_t row_index_ = 0;
     std::size_t column_ = 0;  ///< of the next integer
 };

@@ -105,6 +105,8 @@ public:
         normalize();
         return bits;
     }
+    /// Whether it has read beyond the bytes, which no encoder's bits make it do.
+    bool overran() const { return position_ > bytes_.size(); }
     /// After the last bit: whether the bytes end as an encoder of these bits ends them.
     bool at_end() const { return position_ == bytes_.size() && offset_ == 0; }
 

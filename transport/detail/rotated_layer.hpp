@@ -71,7 +71,13 @@ private:
     std::vector<float> scratch_;  ///< made when a rotation needs it
 };
 
-/// S. `product` is <gain * z, q>, above 0. Throws TrainingError if S is beyond fp32; S may be 0 for the tiniest values.
-float unbiased_scale(const RotatedLayer& layer, double product);
+struct SentProducts {
+    double with_values = 0;   ///< <gain * z, q>
+    double squared_norm = 0;  ///< of q
+};
+
+/// S, for with_values > 0. Throws TrainingError where S or ||x^|| is above 2^127, so that any x^ is finite in fp32; S
+/// may be 0 for the tiniest values.
+float unbiased_scale(const RotatedLayer& layer, const SentProducts& products);
 
 }  // namespace dither::detail

@@ -4,6 +4,7 @@
 // the logarithm of its scale.
 #pragma once
 
+#include "core/error.hpp"
 #include "transport/expectation.hpp"
 
 #include <algorithm>
@@ -53,6 +54,8 @@ public:
     void begin(const MatrixExtents& extents, const Expectation::Levels* expected, float step) {
         columns_.assign(extents.columns, Column{});
         expected_ = expected == nullptr ? Expectation::Levels{} : *expected;
+        require(expected == nullptr || expected_.columns.size() == extents.columns, "{} expected columns of {}",
+                expected_.columns.size(), extents.columns);
         offset_ = expected == nullptr ? 0 : kClientOverSum - level_of(step);
         for (std::size_t j = 0; j < expected_.columns.size(); ++j)
             columns_[j].level = expected_.columns[j];

@@ -190,4 +190,16 @@ TEST_SUITE("aggregator/combination") {
         CHECK(combination_of("median") == Combination::median);
         CHECK_THROWS_AS(combination_of("krum"), InputError);
     }
+
+    TEST_CASE("no minority moves what a payload is taken to take") {
+        std::vector<WeightedReport> reports(5);
+        for (std::size_t k = 0; k < reports.size(); ++k)
+            reports[k].payload_bytes = 100 + k;
+        reports[3].payload_bytes = reports[4].payload_bytes = 1'000'000;
+        CHECK(combine_payload_bytes(reports, Combination::clipped) < 4 * 102);
+        CHECK(combine_payload_bytes(reports, Combination::median) == 102);
+        CHECK(combine_payload_bytes(reports, Combination::mean) > 400'000);
+        reports.resize(2);
+        CHECK(combine_payload_bytes(reports, Combination::clipped) == doctest::Approx(100.5));
+    }
 }

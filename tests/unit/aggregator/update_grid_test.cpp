@@ -218,6 +218,28 @@ TEST_SUITE("aggregator/update_grid") {
         CHECK(grid.steps()[1] > 10);
     }
 
+    TEST_CASE("a norm's step is never so small that its largest value could not be said") {
+        const Schema schema = with_norm();
+        UpdateGrid grid({.kind = "grid"}, schema);
+        grid.aim(spread_of(schema, moved_by(0.1, 1e-11, 10)), 0.05);
+        grid.choose(1);
+        CHECK(grid.steps()[1] > 1e-6F);
+    }
+
+    TEST_CASE("widths that others rule survive a restart") {
+        const Schema schema = with_norm();
+        UpdateGrid one({.kind = "grid"}, schema);
+        one.aim(spread_of(schema, moved_by(0.1, 0.2, 0.3)), 0.05, std::array{9, 9});
+        one.choose(1);
+        std::vector<double> state;
+        one.append_state(state);
+        UpdateGrid other({.kind = "grid"}, schema);
+        StateReader reader(state);
+        other.restore(reader);
+        other.choose(1);
+        CHECK(other.width(0) == 9);
+    }
+
     TEST_CASE("what did not move keeps its step") {
         const Schema schema = with_norm();
         UpdateGrid grid({.kind = "grid", .rate = 1}, schema);
@@ -238,6 +260,8 @@ TEST_SUITE("aggregator/update_grid") {
         CHECK(grid.steps()[0] == 1);
         CHECK(grid.width(0) == kFullBits);
         CHECK(grid.expected_bytes() == 4 * 10020);
+        grid.learn(grid.spread(), 700);
+        CHECK(grid.expected_bytes() == 700);
     }
 
     TEST_CASE("a restored grid goes on as the interrupted one would have") {
@@ -253,6 +277,8 @@ TEST_SUITE("aggregator/update_grid") {
         StateReader reader(state);
         other.restore(reader);
         CHECK(reader.rest().empty());
+        other.choose(1);
+        CHECK(one.width(0) == other.width(0));
         for (UpdateGrid* grid : {&one, &other}) {
             grid->aim(spread, 0.05);
             grid->choose(1.5);

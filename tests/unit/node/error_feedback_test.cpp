@@ -24,7 +24,7 @@ Schema schema() {
 class Client {
 public:
     explicit Client(const CodecOptions& options)
-        : codec_(make_codec(options, schema_)), feeds_back_(wants_feedback(options, *codec_)) {}
+        : codec_(make_codec(options, schema_)), feeds_back_(feeds_back(options, *codec_)) {}
 
     /// Sends `update` in a session of its own; adds to the sum what arrives if it is `counted`.
     void send(std::vector<float> update, bool counted) {
@@ -32,7 +32,7 @@ public:
         ErrorFeedback feedback(*codec_, ResidualStore(folder_.path(), kParameters), kParameters);
         std::vector<std::byte> payload;
         if (feeds_back_)
-            feedback.encode(update, {.round = round_, .client = 3, .counted = counted_}, terms(), payload);
+            encode(feedback, update, payload);
         else
             codec_->encode(update, terms(), payload);
         std::vector<float> decoded(kParameters);
@@ -55,6 +55,11 @@ public:
     std::vector<float> last;
 
 private:
+    void encode(ErrorFeedback& feedback, std::vector<float>& update, std::vector<std::byte>& payload) const {
+        feedback.begin({.round = round_, .client = 3, .counted = counted_});
+        feedback.encode(update, terms(), payload);
+    }
+
     Terms terms() const {
         return {.steps = steps_, .key = {.purpose = Purpose::uplink_rounding, .client = 3, .round = round_}};
     }
@@ -81,7 +86,7 @@ TEST_SUITE("node/error_feedback") {
         const Schema small = schema();
         const auto wants = [&](const std::string& kind, const std::string& feedback) {
             const CodecOptions options{.kind = kind, .feedback = feedback};
-            return wants_feedback(options, *make_codec(options, small));
+            return feeds_back(options, *make_codec(options, small));
         };
         CHECK(wants("sign", "auto"));
         CHECK(wants("topk", "auto"));
@@ -159,8 +164,36 @@ TEST_SUITE("node/error_feedback") {
         const TemporaryFolder folder;
         const auto codec = make_codec({.kind = "sign"}, small);
         ErrorFeedback feedback(*codec, ResidualStore(folder.path(), kParameters), kParameters);
-        std::vector<float> update(kParameters);
+        CHECK_THROWS_AS(feedback.begin({.round = 4, .client = 0, .counted = 4}), FormatError);
+    }
+
+    TEST_CASE("a straggler, whose client another worker has taken on meanwhile, sends nothing and takes nothing away") {
+        const Schema small = schema();
+        const TemporaryFolder folder;
+        const auto codec = make_codec({.kind = "sign"}, small);
+        ErrorFeedback slow(*codec, ResidualStore(folder.path(), kParameters), kParameters);
+        ErrorFeedback fast(*codec, ResidualStore(folder.path(), kParameters), kParameters);
         std::vector<std::byte> payload;
-        CHECK_THROWS_AS(feedback.encode(update, {.round = 4, .client = 0, .counted = 4}, {}, payload), FormatError);
+        const auto send = [&](ErrorFeedback& worker, std::uint32_t round) {
+            std::vector<float> update = random_update(round);
+            worker.encode(update, {}, payload);
+        };
+        const auto left_of = [&](std::uint32_t round) {
+            std::vector<float> values(kParameters);
+            ResidualStore(folder.path(), kParameters).load(7, round, values);
+            return values;
+        };
+        fast.begin({.round = 3, .client = 7, .counted = 0});
+        send(fast, 3);
+        slow.begin({.round = 8, .client = 7, .counted = 3});
+        fast.begin({.round = 9, .client = 7, .counted = 3});
+        send(fast, 9);
+        const auto left = left_of(9);
+        CHECK(left != std::vector<float>(kParameters));
+        CHECK_THROWS_WITH_AS(send(slow, 8), doctest::Contains("round 8 is over"), FormatError);
+        CHECK(left_of(9) == left);
+        slow.begin({.round = 10, .client = 7, .counted = 9});
+        CHECK_NOTHROW(send(slow, 10));
+        CHECK(left_of(9) == left);
     }
 }

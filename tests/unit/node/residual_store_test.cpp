@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
+#include <future>
 #include <limits>
 #include <vector>
 
@@ -23,9 +25,9 @@ Values loaded(const ResidualStore& store, std::uint32_t client, std::uint32_t co
     return values;
 }
 
-void save(const ResidualStore& store, std::uint32_t client, std::uint32_t counted, const Values& before,
-          std::uint32_t round, const Values& after) {
-    store.save(client, {.round = counted, .values = before}, {.round = round, .values = after});
+bool save(const ResidualStore& store, std::uint32_t client, std::uint32_t counted, const Values& before,
+          std::uint32_t round, const Values& after, const Kept& found = {}) {
+    return store.save(client, {.round = counted, .values = before}, {.round = round, .values = after}, found);
 }
 
 const Values kNothing{0, 0, 0};
@@ -50,6 +52,51 @@ TEST_SUITE("node/residual_store") {
         const TemporaryFolder folder;
         save(ResidualStore(folder.path(), 3), 1, 0, kNothing, 4, {1, 2, 3});
         CHECK(loaded(ResidualStore(folder.path(), 3), 1, 4) == Values{1, 2, 3});
+    }
+
+    TEST_CASE("a straggler does not replace what was saved of a later round after it began") {
+        const TemporaryFolder folder;
+        const ResidualStore store(folder.path(), 3);
+        CHECK(store.kept(7) == Kept{});
+        CHECK(save(store, 7, 0, kNothing, 3, {1, 2, 3}));
+        const Kept found = store.kept(7);
+        CHECK(found.round == 3);
+        CHECK(save(store, 7, 3, {1, 2, 3}, 9, {4, 5, 6}, found));
+        CHECK_FALSE(save(store, 7, 3, {1, 2, 3}, 8, {7, 8, 9}, found));
+        CHECK(loaded(store, 7, 9) == Values{4, 5, 6});
+        CHECK(loaded(store, 7, 3) == Values{1, 2, 3});
+        CHECK(save(store, 7, 9, {4, 5, 6}, 10, {7, 8, 9}, found));
+    }
+
+    TEST_CASE("rounds that are run again after a restart, and another run's, are kept though later ones are there") {
+        const TemporaryFolder folder;
+        CHECK(save(ResidualStore(folder.path(), 3), 7, 50, {1, 2, 3}, 53, {4, 5, 6}));
+        const ResidualStore again(folder.path(), 3);
+        CHECK(save(again, 7, 50, {1, 2, 3}, 51, {7, 8, 9}, again.kept(7)));
+        CHECK(loaded(again, 7, 51) == Values{7, 8, 9});
+        CHECK(loaded(again, 7, 50) == Values{1, 2, 3});
+    }
+
+    TEST_CASE("threads that save one client at the same time leave a whole file of the latest round") {
+        const TemporaryFolder folder;
+        constexpr std::uint32_t kRounds = 60;
+        const auto work = [&](std::uint32_t first) {
+            const ResidualStore store(folder.path() / "clients", 3);
+            for (std::uint32_t round = first; round <= kRounds; round += 2) {
+                const auto value = static_cast<float>(round);
+                save(store, 7, round - 1, kNothing, round, {value, value, value});
+                loaded(store, 7, round);  // throws unless the file is whole
+            }
+        };
+        auto odd = std::async(std::launch::async, work, 1);
+        auto even = std::async(std::launch::async, work, 2);
+        CHECK_NOTHROW(odd.get());
+        CHECK_NOTHROW(even.get());
+        const ResidualStore store(folder.path() / "clients", 3);
+        CHECK(store.kept(7).round == kRounds);
+        CHECK(loaded(store, 7, kRounds) == Values{kRounds, kRounds, kRounds});
+        for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "clients"))
+            CHECK((entry.path().filename() == "client-7.residual" || entry.path().filename() == "residuals.lock"));
     }
 
     TEST_CASE("clients have residuals of their own") {

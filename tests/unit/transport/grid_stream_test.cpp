@@ -121,6 +121,47 @@ TEST_SUITE("transport/grid_stream") {
         }
     }
 
+    TEST_CASE("a payload that is cut off short is refused before any integer beyond its bytes is handed on") {
+        const Schema schema = schema_of({200'000});
+        const auto codec = grid(schema, "context");
+        const std::vector<float> steps{0.0625F};
+        Bytes payload = encoded(*codec, normal_values(schema.parameters(), 13), terms_of(steps));
+        payload.resize(9);
+        refuse(*codec, schema, payload, terms_of(steps));
+        for (const Bytes& bytes : {payload, bytes_of({1, 0, 0, 0x80, 0x3d, 0xff, 0xff, 0xff, 0xff})}) {
+            Collector collector(schema);
+            CHECK_THROWS_AS(codec->accumulate(bytes, terms_of(steps), collector), FormatError);
+            CHECK(collector.codes().size() < schema.parameters() / 4);
+        }
+    }
+
+    TEST_CASE("empty tensors and layers do not shift what is expected of those behind them") {
+        const TensorSpec first{"weight", Shape{20, 15}, 0};
+        const TensorSpec second{"weight", Shape{10, 70}, 300};
+        const Schema plain({{.name = "fc1", .offset = 0, .count = 300, .tensors = {first}},
+                            {.name = "fc2", .offset = 300, .count = 700, .tensors = {second}}});
+        const Schema with_tensor(
+            {{.name = "fc1", .offset = 0, .count = 300, .tensors = {first, {"bias", Shape{0}, 300}}},
+             {.name = "fc2", .offset = 300, .count = 700, .tensors = {second}}});
+        const Schema with_layer({{.name = "fc1", .offset = 0, .count = 300, .tensors = {first}},
+                                 {.name = "norm", .offset = 300, .count = 0, .tensors = {{"scale", Shape{0}, 300}}},
+                                 {.name = "fc2", .offset = 300, .count = 700, .tensors = {second}}});
+        const auto values = structured_values(plain, 14);
+        const auto change = structured_values(plain, 15);
+        const auto payload_of = [&](const Schema& schema) {
+            const Expectation expectation(schema, change);
+            const std::vector<float> steps(schema.layer_count(), 0.5F);
+            Terms terms = terms_of(steps);
+            terms.expectation = &expectation;
+            const auto codec = grid(schema, "context");
+            Bytes payload = encoded(*codec, values, terms);
+            check_consistent(*codec, schema, payload, terms);
+            return payload;
+        };
+        CHECK(payload_of(with_tensor) == payload_of(plain));
+        CHECK(payload_of(with_layer).size() < payload_of(plain).size() + 10);
+    }
+
     TEST_CASE("a mutated payload is refused, all but always, and never does anything else than decode") {
         const Schema schema = schema_of({40, 500, 3});
         const auto codec = grid(schema, "context");

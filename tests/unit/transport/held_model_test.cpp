@@ -150,6 +150,30 @@ TEST_SUITE("transport/held_model") {
         CHECK(holds(one, chain.models[3]));
     }
 
+    TEST_CASE("a change that was refused leaves nothing behind of what is known of its round") {
+        const Chain chain(4);
+        HeldModel held = fresh();
+        held.receive(chain.plan(1, 3));
+        RoundPlan broken = chain.whole(4, true);
+        broken.parts[1].payload.pop_back();
+        CHECK_THROWS_AS(held.receive(broken), FormatError);
+        held.receive(chain.whole(3, true));
+        CHECK(holds(held, chain.models[3]));
+        CHECK(held.expectation() != nullptr);
+        held.receive(chain.plan(3, 4));
+        CHECK(holds(held, chain.models[4]));
+
+        RoundPlan astray = chain.plan(1, 3);
+        const Terms terms{.steps = astray.parts[1].steps, .key = downlink_key(Job{}.job.seed, 3)};
+        make_codec(CodecOptions{}, schema())->encode(std::vector<float>(kCount, 64), terms, astray.parts[1].payload);
+        HeldModel led = fresh();
+        CHECK_THROWS_AS(led.receive(astray), ModelMissing);
+        led.receive(chain.whole(3, true));
+        HeldModel other = fresh();
+        other.receive(chain.whole(3, true));
+        CHECK(std::ranges::equal(led.expectation()->of(0).rows, other.expectation()->of(0).rows));
+    }
+
     TEST_CASE("a downlink of whole models sends them by its own codec") {
         const auto codec = make_codec(CodecOptions{}, schema());
         std::vector<float> model(kCount, 0.5F);

@@ -103,9 +103,54 @@ TEST_SUITE("transport/rotated_codecs") {
                     CHECK(back[place] == doctest::Approx(-2).epsilon(1e-4));
                 }
             }
-        std::vector<float> largest(740, std::numeric_limits<float>::max());
+    }
+
+    TEST_CASE("a lonely value that fp32 has no scale for decodes to about as little") {
+        const Schema schema = schema_of({100'000, 50});
+        std::vector<float> spike(100'050);
+        spike[777] = 1e-44F;
+        spike[100'020] = 1;
         for (const char* kind : kKinds)
-            CHECK_NOTHROW(encoded(*codec_of(kind, 8, schema), largest));
+            for (const double rate : {0.5, 1.0, 8.0}) {
+                const auto codec = codec_of(kind, rate, schema);
+                const auto back = decoded(*codec, encoded(*codec, spike), spike.size());
+                CHECK(std::abs(back[777]) <= 1e-43F);
+                CHECK(back[100'020] == doctest::Approx(1).epsilon(1e-4));
+            }
+    }
+
+    TEST_CASE("values near the largest float are refused by who sends them, or decode") {
+        const Schema schema = schema_of({740});
+        for (const char* kind : kKinds)
+            for (const double rate : {0.5, 1.0, 8.0}) {
+                const auto codec = codec_of(kind, rate, schema);
+                for (int exponent = 119; exponent < 127; ++exponent)
+                    for (const bool alone : {false, true}) {
+                        std::vector<float> values(740, alone ? 0.0F : std::ldexp(1.9F, exponent));
+                        values[3] = std::ldexp(1.9F, exponent);
+                        try {
+                            const Bytes payload = encoded(*codec, values);
+                            CHECK(distortion(values, decoded(*codec, payload, 740)) < 6);
+                        } catch (const TrainingError&) {
+                            CHECK(exponent > 119);
+                        }
+                    }
+                const std::vector<float> largest(740, std::numeric_limits<float>::max());
+                CHECK_THROWS_AS(encoded(*codec, largest), TrainingError);
+            }
+    }
+
+    TEST_CASE("eden sends a lonely value of the smallest rotated layer under any key") {
+        const Schema schema = schema_of({detail::kFewestRotated});
+        const auto codec = codec_of("eden", 0.1, schema);
+        std::vector<float> spike(schema.parameters());
+        spike[5] = 3;
+        for (std::uint32_t seed = 0; seed < 100; ++seed) {
+            const Terms terms{.key = key_of(seed)};
+            const Bytes payload = encoded(*codec, spike, terms);
+            CHECK(payload.size() == 4 + detail::kFewestRotated / 8);
+            CHECK(decoded(*codec, payload, spike.size(), terms)[5] == doctest::Approx(3).epsilon(1e-4));
+        }
     }
 
     TEST_CASE("eden takes the bits that it promises and four bytes a layer") {
@@ -131,6 +176,20 @@ TEST_SUITE("transport/rotated_codecs") {
             CHECK(static_cast<double>(payload.size()) <= promised);
             CHECK(static_cast<double>(payload.size()) >= 0.95 * promised - 10);
         }
+    }
+
+    TEST_CASE("a trellis keeps its promise where the last layer has next to nothing to say") {
+        const Schema schema = schema_of({100'000, 100'000});
+        for (const double rate : {0.5, 1.0, 2.0})
+            for (std::uint32_t seed = 0; seed < 4; ++seed) {
+                auto values = normal_values(schema.parameters(), seed);
+                for (float& value : std::span(values).subspan(100'000))
+                    value *= 1e-9F;
+                const Bytes payload = encoded(*codec_of("trellis", rate, schema), values, {.key = key_of(seed)});
+                CAPTURE(rate);
+                CHECK(static_cast<double>(payload.size()) <= rate * 200'000 / 8);
+                CHECK(static_cast<double>(payload.size()) >= 0.95 * rate * 200'000 / 8);
+            }
     }
 
     TEST_CASE("the error of one client is that of the quantizer") {
@@ -243,7 +302,7 @@ TEST_SUITE("transport/rotated_codecs") {
             return to_hex(sha256(payload)).substr(0, 16) + " " +
                    to_hex(sha256(decoded(*codec, payload, values.size(), terms))).substr(0, 16);
         };
-        CHECK(digests("eden", 0.4) == "cf78eed1928736ae 255435007b2f32f0");
+        CHECK(digests("eden", 0.4) == "ae1d6f3e9fd63c43 5bd2577a01a769f8");
         CHECK(digests("eden", 1) == "f711cb840b180e17 4d9ab62b357cf5f2");
         CHECK(digests("eden", 3.5) == "9b9283bcfcfab2b5 4b7cab5e3b5cb190");
         CHECK(digests("trellis", 0.4) == "16d876a28b3045f4 2925b01cfc411a9d");
