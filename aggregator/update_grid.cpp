@@ -21,6 +21,7 @@ constexpr double kNoiseOfStep = 1.0 / 6;     // E[variance of stochastic roundin
 constexpr double kLeastDisagreement = 0.01;  // of rms^2
 constexpr double kCodedReach = 4.13;         // sqrt(2 pi e): the entropy of a normal value in steps
 constexpr double kLeastReach = kCodedReach / 64;  // of reach_; kCodedReach at most: headers must not coarsen grids
+constexpr double kLeastShareOfProducts = 0.1;     // of a payload's bits: the norms' are an estimate
 constexpr double kSureSaving = 0.85;        // of what coarser grids should save: codes do not pack as entropy does
 constexpr double kLeastWideStep = 0x1p-24;  // of its range: codes stay far below what a grid can say
 constexpr double kWideStepShare = 0.25;     // of the RMS of a norm's tensor that moved least
@@ -238,12 +239,26 @@ void UpdateGrid::learn(std::span<const UpdateSpread> sent, double payload_bytes)
     measured_bits_ = 8 * payload_bytes;
     modelled_then_ = modelled;
     const double rms = common_rms(sent);
-    const double bits = measured_bits_ / static_cast<double>(schema_.parameters());
     const auto wanted = std::ranges::find_if_not(schema_.layers(), [](const LayerSpec& l) { return l.macs == 0; });
     if (rms == 0 || wanted == schema_.layers().end())
         return;
     const double step = steps_[static_cast<std::size_t>(wanted - schema_.layers().begin())];
-    reach_ = std::clamp(power_of_two_less_one(bits) * step / rms, kLeastReach, kCodedReach);
+    reach_ = std::clamp(power_of_two_less_one(bits_of_products(sent)) * step / rms, kLeastReach, kCodedReach);
+}
+
+/// A coordinate, of the last payload without what its norms are thought to have taken: these keep their own steps, and
+/// must not make those of all others coarser and coarser.
+double UpdateGrid::bits_of_products(std::span<const UpdateSpread> sent) const {
+    double wide = 0;
+    double coordinates = 0;
+    for (std::size_t layer = 0; layer < sent.size(); ++layer) {
+        const auto count = static_cast<double>(schema_.layers()[layer].count);
+        if (is_wide(layer))
+            wide += count * coded_bits(sent[layer].rms, steps_[layer]);
+        else
+            coordinates += count;
+    }
+    return std::max(measured_bits_ - wide, kLeastShareOfProducts * measured_bits_) / coordinates;
 }
 
 double UpdateGrid::modelled_bits(std::span<const UpdateSpread> layers) const {

@@ -9,7 +9,8 @@
 // stops.
 //
 // By rate (the job's, or default_rate() where no noise is asked for): one step for all layers, that of the asked bits a
-// coordinate, after R = log2(1 + c rms / step), whose c follows what the last payload took.
+// coordinate, after R = log2(1 + c rms / step), whose c follows what the last payload took; what its norms took comes
+// on top.
 //
 // By bits: each layer's range in codes of that width.
 //
@@ -112,6 +113,7 @@ private:
     double rate_step(double noise_share) const;
     double common_rms(std::span<const UpdateSpread> layers) const;
     double modelled_bits(std::span<const UpdateSpread> layers) const;
+    double bits_of_products(std::span<const UpdateSpread> sent) const;
 
     const Schema& schema_;
     CodecOptions options_;

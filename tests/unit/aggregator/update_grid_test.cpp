@@ -183,9 +183,10 @@ TEST_SUITE("aggregator/update_grid") {
                 const auto spread = spread_of(schema, moved_by(rms, rms, rms));
                 grid.aim(spread, 0.05);
                 grid.choose(1);
-                // A coder that takes four fifths of what bell-shaped values would, and a header.
-                bits = 0.8 * coded_bits(rms, grid.steps()[0]) + 0.004;
-                grid.learn(spread, bits * 10020 / 8);
+                // A coder that takes four fifths of what bell-shaped values would, and a norm that takes its own.
+                bits = 0.8 * coded_bits(rms, grid.steps()[0]);
+                const double norm = 20 * coded_bits(spread[1].rms, grid.steps()[1]);
+                grid.learn(spread, (10000 * bits + norm) / 8);
             }
             CHECK(bits == doctest::Approx(rate).epsilon(0.02));
         }
