@@ -42,17 +42,13 @@ void learn_spread(UpdateSpread& known, const LayerStatistics& measured) {
 /// than their mean does: taken for as much as they move the layer further.
 void learn_mean(UpdateSpread& known, const LayerSpec& layer, std::span<const double> mean_rms, std::uint32_t clients) {
     double squares = 0;
-    double least = 0;
-    for (std::size_t t = 0; t < mean_rms.size(); ++t) {
+    for (std::size_t t = 0; t < mean_rms.size(); ++t)
         squares += static_cast<double>(layer.tensors[t].shape.count()) * mean_rms[t] * mean_rms[t];
-        if (mean_rms[t] > 0 && (least == 0 || mean_rms[t] < least))
-            least = mean_rms[t];
-    }
     const double rms = std::sqrt(squares / static_cast<double>(std::max<std::size_t>(layer.count, 1)));
     if (rms > 0)
         known.rms = std::min(known.rms, kMostOverMean * std::sqrt(static_cast<double>(clients)) * rms);
     known.disagreement = disagreement_of(known.rms, rms, clients);
-    known.least_rms = rms > 0 ? least * std::max(known.rms / rms, 1.0) : 0;
+    known.least_rms = rms > 0 ? least_moved(mean_rms) * std::max(known.rms / rms, 1.0) : 0;
 }
 
 }  // namespace
@@ -145,8 +141,7 @@ void Links::choose_delta(std::span<const float> delta, double coarseness, Precis
 }
 
 void Links::learn_delta(double payload_bytes) {
-    const std::vector<UpdateSpread> sent = delta_.spread();
-    delta_.learn(sent, payload_bytes);
+    delta_.learn(delta_.spread(), payload_bytes);
 }
 
 /// `step` times `coarseness`, but no further than 2 bits.

@@ -47,15 +47,6 @@ double fill_level(std::vector<Vessel> vessels, double noise) {
     return vessels.empty() ? 0 : vessels.back().capacity;
 }
 
-/// The smallest that is not 0; 0 if all are.
-double least_moved(std::span<const double> rms) {
-    double least = 0;
-    for (const double value : rms)
-        if (value > 0 && (least == 0 || value < least))
-            least = value;
-    return least;
-}
-
 /// 2^bits - 1, the same on every machine.
 double power_of_two_less_one(double bits) {
     const std::array x{static_cast<float>(bits * std::numbers::ln2)};
@@ -65,6 +56,14 @@ double power_of_two_less_one(double bits) {
 }
 
 }  // namespace
+
+double least_moved(std::span<const double> rms) {
+    double least = 0;
+    for (const double value : rms)
+        if (value > 0 && (least == 0 || value < least))
+            least = value;
+    return least;
+}
 
 std::vector<double> tensor_rms(const Schema& schema, std::span<const float> values) {
     std::vector<double> rms;

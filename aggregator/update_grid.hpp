@@ -54,6 +54,9 @@ struct UpdateSpread {
 /// Of values that are all known.
 std::vector<UpdateSpread> spread_of(const Schema& schema, std::span<const float> values);
 
+/// The smallest RMS that is not 0; 0 if all are.
+double least_moved(std::span<const double> rms);
+
 /// RMS of each tensor of `values`, in the schema's order.
 std::vector<double> tensor_rms(const Schema& schema, std::span<const float> values);
 

@@ -12,6 +12,10 @@ StreamKey downlink_key(std::uint32_t seed, std::uint32_t round) {
     return {.seed = seed, .purpose = Purpose::downlink_rounding, .round = round};
 }
 
+Terms downlink_terms(std::uint32_t seed, const ModelPart& part) {
+    return {.steps = part.steps, .key = downlink_key(seed, part.round)};
+}
+
 std::unique_ptr<Codec> make_whole_model_codec(const CodecPair& codecs, const Schema& schema) {
     return make_codec(codecs.downlink_of == "model" ? codecs.downlink : CodecOptions{.kind = "raw"}, schema);
 }
@@ -73,7 +77,7 @@ void HeldModel::follow(const RoundPlan& plan, std::uint32_t held) {
 }
 
 void HeldModel::decode(const Codec& codec, const ModelPart& part, std::span<float> out) const {
-    codec.decode(part.payload, {.steps = part.steps, .key = downlink_key(seed_, part.round)}, out);
+    codec.decode(part.payload, downlink_terms(seed_, part), out);
 }
 
 void HeldModel::decode_change(const ModelPart& part) {

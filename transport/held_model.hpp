@@ -64,6 +64,8 @@ private:
 
 /// The key of the random numbers in round `round`'s part of the downlink.
 StreamKey downlink_key(std::uint32_t seed, std::uint32_t round);
+/// What both ends know of a part's payload; borrows its steps.
+Terms downlink_terms(std::uint32_t seed, const ModelPart& part);
 /// Of whole models: the downlink's own where it sends nothing else, else fp32.
 std::unique_ptr<Codec> make_whole_model_codec(const CodecPair& codecs, const Schema& schema);
 /// The change of a plan's own round, if it brings that; else nullptr.

@@ -101,15 +101,9 @@ private:
     }
 
     void read(std::span<const std::byte> payload, const Terms& /*terms*/, FloatSink& sink) const override {
-        std::size_t expected = 0;
-        for (const LayerSpec& layer : schema().layers())
-            expected += layer_bytes(layer.count);
-        check_size(payload, expected);
-        for (std::size_t layer = 0; layer < schema().layer_count(); ++layer) {
-            const std::size_t bytes = layer_bytes(schema().layers()[layer].count);
-            read_layer(layer, payload.first(bytes), sink);
-            payload = payload.subspan(bytes);
-        }
+        for_each_section(
+            payload, [this](std::size_t count) { return layer_bytes(count); },
+            [&](std::size_t layer, std::span<const std::byte> section) { read_layer(layer, section, sink); });
     }
 
     void read_layer(std::size_t layer, std::span<const std::byte> section, FloatSink& sink) const {

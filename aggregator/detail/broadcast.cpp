@@ -101,12 +101,11 @@ void Broadcast::encode(const Controller& controller) {
     whole.round = task_.round;
     if (whole_codec_->needs_steps())
         whole.steps.assign(controller.downlink_steps().begin(), controller.downlink_steps().end());
-    const Terms terms{.steps = whole.steps, .key = downlink_key(job_.job.seed, whole.round)};
-    whole_codec_->encode(model_, terms, whole.payload);
+    whole_codec_->encode(model_, downlink_terms(job_.job.seed, whole), whole.payload);
 }
 
 void Broadcast::decode(const Codec& codec, const ModelPart& part, std::span<float> out) const {
-    codec.decode(part.payload, {.steps = part.steps, .key = downlink_key(job_.job.seed, part.round)}, out);
+    codec.decode(part.payload, downlink_terms(job_.job.seed, part), out);
 }
 
 void Broadcast::foresee(std::span<float> scratch) {

@@ -30,7 +30,7 @@ ModelPart ChangeEncoder::encode(std::uint32_t round, std::span<const float> mode
         [&] { return part.steps != finer; });
     if (feedback_)
         lost_.assign(next.begin(), next.end());
-    codec_->decode(part.payload, terms_of(part), next);
+    codec_->decode(part.payload, downlink_terms(seed_, part), next);
     for (std::size_t j = 0; j < lost_.size(); ++j)
         lost_[j] -= next[j];
     for (std::size_t j = 0; j < next.size(); ++j)
@@ -43,11 +43,7 @@ void ChangeEncoder::encode(std::span<const float> change, double coarseness, Con
     controller.choose_delta(change, coarseness);
     if (codec_->needs_steps())
         part.steps.assign(controller.delta_steps().begin(), controller.delta_steps().end());
-    codec_->encode(change, terms_of(part), part.payload);
-}
-
-Terms ChangeEncoder::terms_of(const ModelPart& part) const {
-    return {.steps = part.steps, .key = downlink_key(seed_, part.round)};
+    codec_->encode(change, downlink_terms(seed_, part), part.payload);
 }
 
 void ChangeEncoder::keep_residual(std::vector<float>& residual) {

@@ -33,7 +33,6 @@ public:
 
 private:
     void encode(std::span<const float> change, double coarseness, Controller& controller, ModelPart& part) const;
-    Terms terms_of(const ModelPart& part) const;
 
     std::uint32_t seed_;
     std::unique_ptr<Codec> codec_;

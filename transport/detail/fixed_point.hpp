@@ -77,6 +77,19 @@ protected:
     }
     /// For codecs whose payloads have one size.
     void check_size(std::span<const std::byte> payload, std::size_t expected) const;
+    /// The same where each layer has a section of bytes_of(its count) bytes: then visit(layer, section) in order.
+    template <typename BytesOf, typename Visit>
+    void for_each_section(std::span<const std::byte> payload, BytesOf&& bytes_of, Visit&& visit) const {
+        std::size_t expected = 0;
+        for (const LayerSpec& layer : schema_.layers())
+            expected += bytes_of(layer.count);
+        check_size(payload, expected);
+        for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
+            const std::size_t bytes = bytes_of(schema_.layers()[layer].count);
+            visit(layer, payload.first(bytes));
+            payload = payload.subspan(bytes);
+        }
+    }
 
 private:
     [[noreturn]] void refuse(std::size_t layer, std::string_view problem) const;
