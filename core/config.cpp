@@ -34,6 +34,9 @@ using detail::Option;
 using detail::OptionList;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr std::int64_t kMostClasses = 1 << 20;
+constexpr double kFloatLeast = std::numeric_limits<float>::min();
+constexpr double kFloatMost = std::numeric_limits<float>::max();
 constexpr detail::Interval kPositive{0, kInfinity, true};
 constexpr detail::Interval kNotNegative{0, kInfinity};
 constexpr detail::Interval kShare{0, 1, true};                      // (0, 1]
@@ -80,6 +83,12 @@ void declare_job(OptionList& list, Job& job) {
     list.number("data.test_fraction", data.test_fraction, kFraction,
                 "csv: the share of rows that becomes the test set");
     list.integer("data.limit", data.limit, 0, "use only so many training samples, the first ones; 0 = all");
+    list.integer("data.classes", data.classes, 0, kMostClasses,
+                 "classes of the labels; 0: as many as the training data shows");
+    list.numbers("data.mean", data.mean, {-kFloatMost, kFloatMost},
+                 "what is subtracted from each channel (of pixel / 255) or feature; []: the training data's mean");
+    list.numbers("data.deviation", data.deviation, {kFloatLeast, kFloatMost},
+                 "what each channel or feature is then divided by; []: the training data's standard deviation");
     detail::declare_enum(list, "data.augment", data.augment, augmentation_choices(),
                          "how the images of training batches are varied at random");
 }
@@ -92,6 +101,8 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
                 "participants, and so the model, depends on who answers first");
     list.duration("federation.deadline", federation.deadline,
                   "how long a round may take, in real time; 0s waits for all");
+    list.duration("federation.rejoin", federation.rejoin,
+                  "how long a round waits for a client whose node is away: daemons only, in real time");
     list.number("federation.quorum", federation.quorum, kShare,
                 "the share of the cohort that a round needs at its deadline");
     list.text("federation.strategy.kind", federation.strategy.kind,
@@ -410,6 +421,8 @@ void check_combinations(const Job& job, const Combinations& combinations) {
     combinations.forbid(std::ceil(federation.cohort * federation.over_select * (1 - kTolerance)) > federation.clients,
                         {"federation.over_select", "federation.cohort", "federation.clients"},
                         "cohort * over_select is larger than the number of clients");
+    combinations.forbid(job.data.mean.size() != job.data.deviation.size(), {"data.mean", "data.deviation"},
+                        "as many deviations are needed as means");
     const bool regression = job.data.format == "csv" && job.data.task == "regression";
     combinations.forbid(regression && job.train.loss != "mse", {"train.loss", "data.task"},
                         "regression is trained with the loss \"mse\"");

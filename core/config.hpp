@@ -33,6 +33,11 @@ struct DataOptions {
     double test_fraction = 0.2;           ///< csv: the share of rows, drawn by the seed, that becomes the test split
     std::uint64_t limit = 0;              ///< use at most so many training samples, the first ones; 0 = all
     Augmentation augment = Augmentation::none;  ///< of the images of training batches
+    /// What all data of a federation must agree on (core/data/dataset.hpp, Preparation). An aggregator of daemons fills
+    /// in what its own data says; nodes then prepare theirs likewise.
+    int classes = 0;                ///< of the labels; 0: as many as the training data shows
+    std::vector<double> mean;       ///< idx, cifar: of each channel; csv: of each feature; empty: the training data's
+    std::vector<double> deviation;  ///< likewise; inputs are (x - mean) / deviation, of images with x = pixel / 255
 };
 
 struct PartitionOptions {
@@ -60,7 +65,9 @@ struct FederationOptions {
     std::uint32_t cohort = 10;
     double over_select = 1.0;  ///< ask cohort * over_select clients, rounded up, and close with the first cohort of
                                ///< them; above 1 the model depends on who answers first
-    std::chrono::milliseconds deadline{0};  ///< of a round; 0 = wait for all. Real time.
+    std::chrono::milliseconds deadline{0};     ///< of a round; 0 = wait for all. Real time.
+    std::chrono::milliseconds rejoin{60'000};  ///< how long a round waits for a client whose node is away, where nodes
+                                               ///< can come back (Hub::peers_return). Real time.
     double quorum = 0.5;  ///< a round needs this share of the cohort at its deadline, else it is abandoned
     StrategyOptions strategy;
     PartitionOptions partition;

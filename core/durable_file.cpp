@@ -55,13 +55,10 @@ public:
             ::unlink(path_.c_str());
     }
 
-    void write(std::string_view bytes) {
-        write_all(file_, path_, bytes);
-        if (::fsync(file_.get()) != 0)
-            throw_io_error(path_, "sync");
-    }
+    void write(std::string_view bytes) { write_all(file_, path_, bytes); }
 
     void rename_to(const fs::path& target) {
+        sync(file_, path_);
         if (::rename(path_.c_str(), target.c_str()) != 0)
             throw_io_error(target, "replace");
         kept_ = true;
@@ -106,7 +103,7 @@ FileDescriptor::~FileDescriptor() {
         ::close(fd_);
 }
 
-FileDescriptor FileDescriptor::open(const std::filesystem::path& file, int flags) {
+FileDescriptor FileDescriptor::open(const fs::path& file, int flags) {
     constexpr int kMode = 0644;
     int fd = -1;
     do
@@ -115,12 +112,20 @@ FileDescriptor FileDescriptor::open(const std::filesystem::path& file, int flags
     return FileDescriptor(fd);
 }
 
-void throw_io_error(const std::filesystem::path& file, std::string_view what) {
+void throw_io_error(const fs::path& file, std::string_view what) {
     const int error = errno;
-    throw IoError(fmt::format("{}: cannot {}: {}", file.string(), what, std::strerror(error)));
+    const std::string message = fmt::format("{}: cannot {}: {}", file.string(), what, std::strerror(error));
+    if (error == ENOSPC || error == EDQUOT || error == EFBIG)
+        throw DiskFull(message);
+    throw IoError(message);
 }
 
-void write_all(const FileDescriptor& to, const std::filesystem::path& file, std::string_view bytes) {
+void sync(const FileDescriptor& descriptor, const fs::path& file) {
+    if (::fsync(descriptor.get()) != 0)  // even for want of space: what was written before may be lost
+        throw IoError(fmt::format("{}: cannot sync: {}", file.string(), std::strerror(errno)));
+}
+
+void write_all(const FileDescriptor& to, const fs::path& file, std::string_view bytes) {
     while (!bytes.empty()) {
         const ssize_t written = ::write(to.get(), bytes.data(), bytes.size());
         if (written < 0 && errno == EINTR)
@@ -131,12 +136,11 @@ void write_all(const FileDescriptor& to, const std::filesystem::path& file, std:
     }
 }
 
-void sync_folder(const std::filesystem::path& folder) {
+void sync_folder(const fs::path& folder) {
     const FileDescriptor descriptor = FileDescriptor::open(folder, O_RDONLY | O_DIRECTORY);
     if (!descriptor.valid())
         throw_io_error(folder, "open the folder");
-    if (::fsync(descriptor.get()) != 0)
-        throw_io_error(folder, "sync the folder");
+    sync(descriptor, folder);
 }
 
 void create_folders(const fs::path& folder) {
@@ -150,12 +154,16 @@ void create_folders(const fs::path& folder) {
     sync_folder(folder_of(folder));
 }
 
-void write_durably(const fs::path& file, std::string_view bytes) {
+void write_durably(const fs::path& file, const ByteSource& write) {
     remove_abandoned(file);
     TemporaryFile temporary(file);
-    temporary.write(bytes);
+    write([&](std::string_view bytes) { temporary.write(bytes); });
     temporary.rename_to(file);
     sync_folder(folder_of(file));
+}
+
+void write_durably(const fs::path& file, std::string_view bytes) {
+    write_durably(file, [&](const ByteSink& sink) { sink(bytes); });
 }
 
 }  // namespace dither

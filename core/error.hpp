@@ -22,6 +22,12 @@ public:
     using std::runtime_error::runtime_error;
 };
 
+/// The disk is full: what was to be written is not, and nothing else was harmed.
+class DiskFull : public IoError {
+public:
+    using IoError::IoError;
+};
+
 /// Bytes from a peer or a trusted file do not say what they must. The peer is refused; the process goes on.
 class FormatError : public std::runtime_error {
 public:

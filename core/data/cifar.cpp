@@ -145,7 +145,10 @@ DataSplits load_cifar(const DataOptions& options, std::uint32_t /*seed*/) {
         append_file(BinaryFile(path), variant, label, train);
     LabelledImages test = no_images();
     append_file(open_plain_or_gz(source.folder, std::string(variant.test)), variant, label, test);
-    return normalize_splits(std::move(train), std::move(test), variant.labels[label].classes, options.limit);
+    const int classes = variant.labels[label].classes;
+    if (options.classes > 0 && options.classes != classes)
+        throw InputError(fmt::format("data.classes: {} has {}, found {}", variant.name, classes, options.classes));
+    return normalize_splits(std::move(train), std::move(test), classes, options);
 }
 
 }  // namespace dither::detail

@@ -151,10 +151,10 @@ Rows split_rows(std::size_t rows, const DataOptions& options, std::uint32_t seed
     return split;
 }
 
-/// x is standardized as (x - mean) * factor, by the training rows, added in their order.
+/// x is standardized as (x - mean) * (1 / deviation), by the training rows, added in their order.
 struct Scaling {
     double mean = 0;
-    double factor = 1;
+    double deviation = 1;
 };
 
 Scaling measure(const Table& table, std::span<const std::uint32_t> rows, std::size_t column) {
@@ -167,7 +167,7 @@ Scaling measure(const Table& table, std::span<const std::uint32_t> rows, std::si
     for (const std::uint32_t row : rows)
         squares += (table.at(row, column) - mean) * (table.at(row, column) - mean);
     const double deviation = std::sqrt(squares / count);
-    return {mean, deviation > 0 ? 1 / deviation : 1};
+    return {mean, deviation > 0 ? deviation : 1};
 }
 
 /// Builds the datasets of one table whose column `label` is the label.
@@ -175,13 +175,14 @@ class Builder {
 public:
     Builder(const Table& table, std::size_t label, const DataOptions& options, std::span<const std::uint32_t> train)
         : table_(table), label_(label), regression_(options.task == "regression") {
+        check_preparation(options, table.columns - 1, "feature");
         for (std::size_t column = 0; column < table.columns; ++column)
             if (column != label)
-                features_.emplace_back(column, measure(table, train, column));
+                features_.emplace_back(column, scaling_of(column, options, train));
         if (regression_)
             return;
         labels_ = read_labels(table, label);
-        classes_ = count_classes(labels_);
+        classes_ = options.classes > 0 ? options.classes : count_classes(labels_);
         require_labels_below(labels_, classes_,
                              [&](std::size_t row) { return fmt::format("{}:{}", table.path, table.lines[row]); });
     }
@@ -192,7 +193,7 @@ public:
         values.reserve(rows.size() * features_.size());
         for (const std::uint32_t row : rows) {
             for (const auto& [column, scaling] : features_)
-                values.push_back(static_cast<float>((table_.at(row, column) - scaling.mean) * scaling.factor));
+                values.push_back(static_cast<float>((table_.at(row, column) - scaling.mean) * (1 / scaling.deviation)));
             if (regression_)
                 targets.push_back(static_cast<float>(table_.at(row, label_)));
             else
@@ -206,7 +207,22 @@ public:
                 regression_ ? 1 : classes_};
     }
 
+    Preparation preparation() const {
+        Preparation preparation{.classes = classes_};
+        for (const auto& [column, scaling] : features_) {
+            preparation.mean.push_back(scaling.mean);
+            preparation.deviation.push_back(scaling.deviation);
+        }
+        return preparation;
+    }
+
 private:
+    Scaling scaling_of(std::size_t column, const DataOptions& options, std::span<const std::uint32_t> train) const {
+        const std::size_t feature = features_.size();
+        return options.mean.empty() ? measure(table_, train, column)
+                                    : Scaling{options.mean[feature], options.deviation[feature]};
+    }
+
     const Table& table_;
     std::size_t label_;
     bool regression_;
@@ -221,7 +237,7 @@ DataSplits load_csv(const DataOptions& options, std::uint32_t seed) {
     const Table table = read_table(options.path);
     const Rows rows = split_rows(table.rows(), options, seed);
     const Builder builder(table, label_column(table, options.label), options, rows.train);
-    return {builder.build(rows.train), builder.build(rows.test)};
+    return {builder.build(rows.train), builder.build(rows.test), builder.preparation()};
 }
 
 }  // namespace dither::detail

@@ -92,11 +92,23 @@ private:
 
 struct DataOptions;
 
+/// How labels and inputs were read: as data.classes, data.mean and data.deviation of DataOptions say, or, where these
+/// are not given, as the training split decided. With it in its DataOptions other data is read the same way.
+struct Preparation {
+    int classes = 0;                ///< 0 for regression
+    std::vector<double> mean;       ///< [channels] or [features]
+    std::vector<double> deviation;  ///< likewise
+
+    bool operator==(const Preparation&) const = default;
+};
+void apply(const Preparation& preparation, DataOptions& options);
+
 /// The training and the test split of a job. To add a format: one file in core/data/, its declaration in
 /// core/data/detail/readers.hpp, its row in the table of load.cpp and its line in CMake.
 struct DataSplits {
     Dataset train;
     Dataset test;
+    Preparation preparation;
 };
 
 /// Throws InputError that names the file and what was expected: missing, truncated, wrong magic, label out of range.

@@ -98,10 +98,10 @@ DataSplits load_idx(const DataOptions& options, std::uint32_t /*seed*/) {
     if (test.images.sample != train.images.sample)
         throw InputError(fmt::format("{}: training images have shape {}, test images {}", options.path,
                                      train.images.sample.str(), test.images.sample.str()));
-    const int classes = count_classes(train.images.labels);
+    const int classes = options.classes > 0 ? options.classes : count_classes(train.images.labels);
     check_labels(train, classes);
     check_labels(test, classes);
-    return normalize_splits(std::move(train.images), std::move(test.images), classes, options.limit);
+    return normalize_splits(std::move(train.images), std::move(test.images), classes, options);
 }
 
 }  // namespace dither::detail

@@ -28,7 +28,19 @@ DataSplits load_data(const DataOptions& options, std::uint32_t seed) {
     return choose(kFormats, "data.format", options.format)(options, seed);
 }
 
+void apply(const Preparation& preparation, DataOptions& options) {
+    options.classes = preparation.classes;
+    options.mean = preparation.mean;
+    options.deviation = preparation.deviation;
+}
+
 namespace detail {
+
+void check_preparation(const DataOptions& options, std::size_t inputs, std::string_view what) {
+    if (!options.mean.empty() && options.mean.size() != inputs)
+        throw InputError(fmt::format("data.mean: expected {} numbers, one for each {} of {}, found {}", inputs, what,
+                                     options.path, options.mean.size()));
+}
 
 int count_classes(std::span<const std::int32_t> labels) {
     std::vector<bool> seen(labels.size() + 1);

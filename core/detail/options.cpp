@@ -171,6 +171,27 @@ void OptionList::number(std::string key, double& member, Interval range, std::st
          }});
 }
 
+void OptionList::numbers(std::string key, std::vector<double>& member, Interval range, std::string meaning) {
+    add({std::move(key), "a list of numbers, each " + range.str(), std::move(meaning),
+         [&member] {
+             std::vector<std::string> texts(member.size());
+             std::ranges::transform(member, texts.begin(), format_number);
+             return fmt::format("[{}]", fmt::join(texts, ", "));
+         },
+         [&member, range](const toml::node& node) {
+             const toml::array* const values = node.as_array();
+             const auto fits = [&](const toml::node& value) {
+                 return value.is_number() && range.contains(*value.value<double>());
+             };
+             if (values == nullptr || !std::all_of(values->begin(), values->end(), fits))
+                 return false;
+             member.clear();
+             for (const toml::node& value : *values)
+                 member.push_back(*value.value<double>());
+             return true;
+         }});
+}
+
 void OptionList::duration(std::string key, milliseconds& member, std::string meaning) {
     add({std::move(key), "a duration such as \"500ms\", \"60s\", \"10min\" or \"2h\"", std::move(meaning),
          [&member] { return format_duration(member); },

@@ -60,6 +60,8 @@ public:
     void choice(std::string key, std::function<std::string_view()> get, std::function<void(std::string_view)> set,
                 std::vector<Choice> choices, std::string meaning);
     void number(std::string key, double& member, Interval range, std::string meaning);
+    /// Any number of them, also none.
+    void numbers(std::string key, std::vector<double>& member, Interval range, std::string meaning);
     /// Written with a unit: "500ms", "60s", "10min", "2h".
     void duration(std::string key, std::chrono::milliseconds& member, std::string meaning);
     /// One or more integers >= 1.

@@ -63,7 +63,7 @@ Model::Model(std::vector<std::unique_ptr<Layer>> layers, const ModelInput& input
     schema_ = Schema(std::move(specs));
     find_affine_parts();
     parameters_.resize(schema_.parameters());
-    gradients_.resize(schema_.parameters());
+    gradients_ = UntouchedFloats(schema_.parameters());
     for (const auto& [layer, index, entries] : parts_) {
         const LayerSpec& first = schema_.layers()[index];
         const LayerSpec& last = schema_.layers()[index + entries - 1];

@@ -4,6 +4,7 @@
 #include "core/compute/backend.hpp"
 #include "core/layers/sequential.hpp"
 #include "core/model/schema.hpp"
+#include "core/untouched_floats.hpp"
 
 #include <memory>
 #include <span>
@@ -38,7 +39,7 @@ public:
     bool affine_in(std::size_t index) const { return affine_[index]; }
     std::span<float> parameters() { return parameters_; }
     std::span<const float> parameters() const { return parameters_; }
-    std::span<float> gradients() { return gradients_; }
+    std::span<float> gradients() { return gradients_.values(); }
     std::int64_t max_batch() const { return max_batch_; }
     const Shape& sample_shape() const { return sample_; }  ///< one item, batch extent 1
     Shape output_shape() const { return network_.output_shape(); }
@@ -81,7 +82,7 @@ private:
     std::int64_t max_batch_ = 0;
     bool kept_ = false;  ///< a backward pass may follow
     AlignedFloats parameters_;
-    AlignedFloats gradients_;
+    UntouchedFloats gradients_;  ///< who only evaluates has none
 };
 
 /// The models of the job file (README.md has their layers and sizes): linear, mlp (widths model.hidden), cnn2, cnn4,

@@ -4,6 +4,7 @@
 #include "core/compute/backend.hpp"
 #include "core/compute/detail/eigen_windows.hpp"
 #include "core/detail/kernels.hpp"
+#include "core/untouched_floats.hpp"
 
 #include <memory>
 #include <span>
@@ -39,7 +40,7 @@ private:
     struct Direction {
         WideRows rows;  ///< of y
         Windows windows;
-        AlignedFloats packed;
+        UntouchedFloats packed;  ///< who only evaluates never packs for the way back
 
         Direction(const Kernels& kernels, std::int64_t depth, std::int64_t columns, std::int64_t max_items);
         void multiply(const Kernels& kernels, std::int64_t items, const float* x, float* y);

@@ -1,5 +1,7 @@
 #include "core/data/detail/images.hpp"
 
+#include "core/data/detail/readers.hpp"
+
 #include <cmath>
 #include <utility>
 
@@ -28,15 +30,24 @@ Dataset to_dataset(LabelledImages images, int classes, std::span<const ChannelSc
 
 }  // namespace
 
-DataSplits normalize_splits(LabelledImages train, LabelledImages test, int classes, std::uint64_t limit) {
-    if (limit > 0 && limit < train.labels.size()) {
-        train.labels.resize(limit);
-        train.pixels.resize(limit * static_cast<std::size_t>(train.sample.count()));
+DataSplits normalize_splits(LabelledImages train, LabelledImages test, int classes, const DataOptions& options) {
+    if (options.limit > 0 && options.limit < train.labels.size()) {
+        train.labels.resize(options.limit);
+        train.pixels.resize(options.limit * static_cast<std::size_t>(train.sample.count()));
     }
+    const auto channels = static_cast<std::size_t>(train.sample[3]);
+    check_preparation(options, channels, "channel");
     std::vector<ChannelScaling> scaling;
-    for (std::int64_t channel = 0; channel < train.sample[3]; ++channel)
-        scaling.push_back(measure_channel(train, static_cast<std::size_t>(channel)));
-    return {to_dataset(std::move(train), classes, scaling), to_dataset(std::move(test), classes, scaling)};
+    Preparation preparation{.classes = classes};
+    for (std::size_t channel = 0; channel < channels; ++channel) {
+        scaling.push_back(options.mean.empty() ? measure_channel(train, channel)
+                                               : ChannelScaling{static_cast<float>(options.mean[channel]),
+                                                                static_cast<float>(options.deviation[channel])});
+        preparation.mean.push_back(static_cast<double>(scaling.back().mean));
+        preparation.deviation.push_back(static_cast<double>(scaling.back().deviation));
+    }
+    return {to_dataset(std::move(train), classes, scaling), to_dataset(std::move(test), classes, scaling),
+            std::move(preparation)};
 }
 
 }  // namespace dither::detail

@@ -15,8 +15,8 @@ struct LabelledImages {
     std::vector<std::int32_t> labels;  ///< [count], 0 .. classes - 1
 };
 
-/// Keeps the first `limit` training images (0 = all) and normalizes both sets by these: each channel by its own mean
-/// and deviation. A channel whose pixels are all alike is only centered.
-DataSplits normalize_splits(LabelledImages train, LabelledImages test, int classes, std::uint64_t limit);
+/// Keeps the first options.limit training images (0 = all) and normalizes both sets: each channel by its mean and
+/// deviation in options, else in the training images. A channel whose pixels are all alike is only centered.
+DataSplits normalize_splits(LabelledImages train, LabelledImages test, int classes, const DataOptions& options);
 
 }  // namespace dither::detail

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace dither::detail {
 
@@ -27,6 +28,9 @@ DataSplits load_cifar(const DataOptions& options, std::uint32_t seed);
 /// shuffled by the seed; the first test_fraction of them is the test split, the next `limit` ones train. Features are
 /// standardized by the training split: (x - mean) / deviation, column by column.
 DataSplits load_csv(const DataOptions& options, std::uint32_t seed);
+
+/// Throws InputError unless data.mean and data.deviation are absent or have one number for each of so many inputs.
+void check_preparation(const DataOptions& options, std::size_t inputs, std::string_view what);
 
 /// Labels are 0 .. classes - 1, each of which occurs: the number of classes is the first label that does not.
 int count_classes(std::span<const std::int32_t> labels);

@@ -30,4 +30,15 @@ TEST_SUITE("core/sha256") {
         const std::vector<float> minus_zero{-0.0F};
         CHECK(sha256(zero) != sha256(minus_zero));
     }
+
+    TEST_CASE("bytes that come in pieces have the digest of the whole") {
+        const std::string text(1000, 'x');
+        for (const std::size_t piece : {1U, 7U, 64U, 1000U}) {
+            dither::Sha256Stream stream;
+            for (std::size_t at = 0; at < text.size(); at += piece)
+                stream.add(std::string_view(text).substr(at, piece));
+            CHECK(stream.finish() == sha256(std::string_view(text)));
+        }
+        CHECK(dither::Sha256Stream().finish() == sha256(std::string_view()));
+    }
 }

@@ -294,4 +294,39 @@ TEST_SUITE("core/data/dataset") {
         CHECK(contains(error_of(DataOptions{.format = "parquet"}),
                        "data.format: expected one of \"idx\", \"cifar\", \"csv\", found \"parquet\""));
     }
+
+    TEST_CASE("images of another place are read as a preparation says: its classes, its means, its deviations") {
+        const TemporaryFolder here;
+        write_small_set(here);
+        const TemporaryFolder there;
+        write_small_set(there);
+        there.write(kTrainImages, idx(3, {2, 1, 2}, {255, 0, 51, 102}));
+        there.write(kTrainLabels, idx(1, {2}, {1, 1}));  // no image of class 0
+        const DataSplits first = load_folder(here);
+        DataOptions options{.format = "idx", .path = there.str()};
+        apply(first.preparation, options);
+        const DataSplits second = load_data(options, 1);
+        CHECK(second.train.classes() == 2);
+        CHECK(second.preparation == first.preparation);
+        CHECK(std::ranges::equal(second.train.scaling(), first.train.scaling()));
+        CHECK(std::ranges::equal(second.test.scaling(), first.test.scaling()));
+
+        options.mean.push_back(0);
+        CHECK(contains(error_of(options), "data.mean: expected 1 numbers, one for each channel"));
+        options.mean.pop_back();
+        options.classes = 1;
+        CHECK(contains(error_of(options), "label 1 is out of range: expected 0 .. 0"));
+    }
+
+    TEST_CASE("a table of another place is read as a preparation says") {
+        const TemporaryFolder folder;
+        const DataOptions here{.format = "csv", .path = folder.write("a.csv", "1,0\n5,1\n9,2\n3,0\n")};
+        DataOptions there{.format = "csv", .path = folder.write("b.csv", "7,1\n2,1\n")};
+        const dither::Preparation preparation = load_data(here, 1).preparation;
+        CHECK(preparation.classes == 3);
+        apply(preparation, there);
+        const DataSplits splits = load_data(there, 1);
+        CHECK(splits.preparation == preparation);
+        CHECK(splits.train.classes() == 3);
+    }
 }
