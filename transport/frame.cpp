@@ -3,13 +3,14 @@
 #include "core/error.hpp"
 #include "core/little_endian.hpp"
 #include "transport/detail/body.hpp"
-
-#include <boost/crc.hpp>
+#include "transport/detail/crc32c.hpp"
 
 #include <array>
 
 namespace dither {
 namespace {
+
+using detail::crc32c;
 
 constexpr std::array kMagic{std::byte{'D'}, std::byte{'T'}, std::byte{'H'}, std::byte{'R'}};
 constexpr std::size_t kVersionAt = 4;
@@ -18,14 +19,6 @@ constexpr std::size_t kFlagsAt = 7;
 constexpr std::size_t kLengthAt = 8;
 constexpr std::size_t kBodyCrcAt = 16;
 constexpr std::size_t kHeaderCrcAt = 20;
-
-/// CRC32C (Castagnoli, Brauer, Herrmann, "Optimization of cyclic redundancy-check codes", IEEE Trans. Comm. 1993), as
-/// in RFC 3720.
-std::uint32_t crc32c(std::span<const std::byte> bytes) {
-    boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
-    crc.process_bytes(bytes.data(), bytes.size());
-    return crc.checksum();
-}
 
 template <typename... Args>
 void check(bool holds, fmt::format_string<Args...> message, Args&&... args) {

@@ -14,7 +14,7 @@
 namespace dither {
 
 inline constexpr std::size_t kFrameHeaderBytes = 24;
-inline constexpr std::uint16_t kProtocolVersion = 4;
+inline constexpr std::uint16_t kProtocolVersion = 5;
 
 struct FrameHeader {
     std::uint8_t type = 0;

@@ -18,6 +18,7 @@ using PeerId = std::uint32_t;
 
 struct PeerJoined {
     PeerId peer = 0;
+    std::string identity;  ///< the node id that it has proved (transport/tcp.hpp); empty: nobody vouches for it
 };
 struct Received {
     PeerId peer = 0;
@@ -50,6 +51,8 @@ public:
     virtual void drop(PeerId peer, const std::string& reason) = 0;
     /// Delivers what is queued and ends all connections; idempotent. No event follows.
     virtual void close() = 0;
+    /// Whether a lost peer may come back, under another PeerId: a client without a peer is worth waiting for then.
+    virtual bool peers_return() const { return false; }
 };
 
 /// A node's end. One thread calls it. Destroying it tells the aggregator that the peer has left.

@@ -4,6 +4,7 @@
 #include "transport/codec.hpp"
 #include "transport/detail/body.hpp"
 #include "transport/detail/bounded_archive.hpp"
+#include "transport/node_id.hpp"
 
 #include <algorithm>
 #include <array>
@@ -17,18 +18,11 @@ using detail::BoundedReader;
 using detail::BoundedWriter;
 using detail::Either;
 
-constexpr std::size_t kMaxIdBytes = 64;
 constexpr std::size_t kMaxJobBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxReasonBytes = std::size_t{1} << 10;
 constexpr std::size_t kLeastPartBytes = 4 + 4 + 8;  // round, number of steps, length of the payload
 constexpr std::size_t kLayerBitsBytes = kPhases.size();
 constexpr std::size_t kStatisticsBytes = sizeof(LayerStatistics);  // floats, each as it is
-
-bool is_id(std::string_view text) {
-    return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-    });
-}
 
 bool is_printable(char c) {
     return c >= ' ' && c <= '~';
@@ -112,14 +106,16 @@ void serialize(auto& archive, Either<TrainingReport> auto& report) {
 }
 
 void serialize(auto& archive, Either<Hello> auto& hello) {
-    archive.text("node", hello.node, kMaxIdBytes);
-    archive.expect(is_id(hello.node), "node", "does not match [a-z0-9_-]{1,64}");
+    archive.text("node", hello.node, kMaxNodeIdBytes);
+    archive.expect(is_node_id(hello.node), "node", "does not match [a-z0-9_-]{1,64}");
     archive("client", hello.client);
     serialize(archive, hello.device);
 }
 
 void serialize(auto& archive, Either<Welcome> auto& welcome) {
     archive.text("job", welcome.job, kMaxJobBytes);
+    archive("client", welcome.client);
+    archive.expect(welcome.client != kAssignedClient, "client", "is not decided");
 }
 
 void serialize(auto& archive, Either<ModelPart> auto& part, std::size_t layers) {
@@ -170,6 +166,7 @@ void serialize(auto& archive, Either<Failed> auto& failed) {
     archive("diverged", failed.diverged);
     archive("needs_model", failed.needs_model);
     serialize_reason(archive, failed.reason);
+    archive("base", failed.base);
 }
 
 void serialize(auto& archive, Either<UpdateAck> auto& ack) {
@@ -189,6 +186,8 @@ void serialize(auto& archive, Either<Stop> auto& stop) {
     serialize_reason(archive, stop.reason);
 }
 
+void serialize(auto&, Either<Heartbeat> auto&) {}
+
 /// The empty message of a type on the wire.
 template <std::size_t Index = 0>
 Message empty_message(std::uint8_t type) {
@@ -206,7 +205,7 @@ std::size_t ModelPart::wire_bytes() const {
 
 std::string_view name_of(const Message& message) {
     constexpr std::array<std::string_view, detail::kMessageTypes> kNames{
-        "Hello", "Welcome", "RoundPlan", "Update", "Failed", "UpdateAck", "RoundCommitted", "Stop"};
+        "Hello", "Welcome", "RoundPlan", "Update", "Failed", "UpdateAck", "RoundCommitted", "Stop", "Heartbeat"};
     return kNames[message.index()];
 }
 

@@ -26,11 +26,13 @@ namespace dither {
 
 /// A worker that hosts every client of a simulation.
 inline constexpr std::uint32_t kAnyClient = 0xffffffff;
+/// A hello's client: the node speaks for one client, and the aggregator knows or decides for which.
+inline constexpr std::uint32_t kAssignedClient = 0xfffffffe;
 
 /// Node to aggregator, once, first.
 struct Hello {
     std::string node;                   ///< [a-z0-9_-]{1,64}
-    std::uint32_t client = kAnyClient;  ///< the client it speaks for
+    std::uint32_t client = kAnyClient;  ///< the client it speaks for; or kAssignedClient
     Device device{};                    ///< what it executes
     bool operator==(const Hello&) const = default;
 };
@@ -38,6 +40,7 @@ struct Hello {
 /// Aggregator to node: it is in, and this is the job (resolved TOML, at most 1 MiB).
 struct Welcome {
     std::string job;
+    std::uint32_t client = kAnyClient;  ///< that the node speaks for: the hello's, or the one that was assigned to it
     bool operator==(const Welcome&) const = default;
 };
 
@@ -90,6 +93,7 @@ struct Failed {
     bool diverged = false;     ///< a loss or a parameter was not finite: the controller must know
     bool needs_model = false;  ///< the node does not hold RoundPlan::base: it could, with a whole model
     std::string reason;
+    std::uint32_t base = 0;  ///< of the plan that it answers
     bool operator==(const Failed&) const = default;
 };
 
@@ -111,13 +115,22 @@ struct RoundCommitted {
     bool operator==(const RoundCommitted&) const = default;
 };
 
-/// Aggregator to node: the run is over.
+/// Why a Stop ends a node's part for good; after any other reason it may come back.
+inline constexpr std::string_view kRunComplete = "the run is complete";
+
+/// Aggregator to node: it is not needed any more, or not now.
 struct Stop {
     std::string reason;
     bool operator==(const Stop&) const = default;
 };
 
-using Message = std::variant<Hello, Welcome, RoundPlan, Update, Failed, UpdateAck, RoundCommitted, Stop>;
+/// Either way, where a connection can die unnoticed (transport/tcp.hpp): nothing else was said for a while. Hubs and
+/// channels answer for it; nobody above sees one.
+struct Heartbeat {
+    bool operator==(const Heartbeat&) const = default;
+};
+
+using Message = std::variant<Hello, Welcome, RoundPlan, Update, Failed, UpdateAck, RoundCommitted, Stop, Heartbeat>;
 
 std::string_view name_of(const Message& message);
 

@@ -128,14 +128,15 @@ struct Golden {
 
 std::vector<Golden> golden_frames() {
     return {{"hello", example_hello()},
-            {"welcome", Welcome{.job = "[job]\nname = \"golden\"\n"}},
+            {"welcome", Welcome{.job = "[job]\nname = \"golden\"\n", .client = 7}},
             {"round_plan", example_plan()},
             {"whole_model", example_whole_model()},
             {"update", example_update()},
-            {"failed", Failed{.round = 3, .client = 41, .diverged = true, .reason = "loss is nan"}},
+            {"failed", Failed{.round = 3, .client = 41, .diverged = true, .reason = "loss is nan", .base = 2}},
             {"update_ack", UpdateAck{.round = 3, .client = 41, .accepted = false, .reason = "late"}},
             {"round_committed", RoundCommitted{.round = 3, .client = 41, .model = digest_from(200)}},
-            {"stop", Stop{.reason = "done"}}};
+            {"stop", Stop{.reason = "done"}},
+            {"heartbeat", Heartbeat{}}};
 }
 
 std::string golden_folder(int version) {
@@ -254,19 +255,21 @@ Message random_message(std::size_t type) {
         case 0:
             return random_hello();
         case 1:
-            return Welcome{random_text("[job]\n\"= \t#", 0, 500)};
+            return Welcome{random_text("[job]\n\"= \t#", 0, 500), word() / 2};
         case 2:
             return random_plan();
         case 3:
             return random_update();
         case 4:
-            return Failed{word(), word(), flag, *rc::gen::arbitrary<bool>(), random_reason()};
+            return Failed{word(), word(), flag, *rc::gen::arbitrary<bool>(), random_reason(), word()};
         case 5:
             return UpdateAck{word(), word(), flag, random_reason()};
         case 6:
             return RoundCommitted{word(), word(), random_digest()};
-        default:
+        case 7:
             return Stop{random_reason()};
+        default:
+            return Heartbeat{};
     }
 }
 
@@ -286,7 +289,7 @@ TEST_SUITE("transport/frame") {
             }));
     }
 
-    TEST_CASE("the golden frames of protocol version 4 decode, and encode to the same bytes") {
+    TEST_CASE("the golden frames of protocol version 5 decode, and encode to the same bytes") {
         std::set<std::size_t> types;
         for (const auto& [file, message] : golden_frames())
             types.insert(message.index());
@@ -300,11 +303,11 @@ TEST_SUITE("transport/frame") {
     }
 
     TEST_CASE("a frame of an earlier protocol version is refused with both numbers") {
-        for (const int version : {1, 2, 3})
+        for (const int version : {1, 2, 3, 4})
             for (const auto& entry : std::filesystem::directory_iterator(golden_folder(version)))
                 CHECK_THROWS_WITH_AS(
                     decode_frame(read_hex(entry.path().stem().string(), version), kLimits),
-                    doctest::Contains(fmt::format("protocol version 4 is spoken here, not {}", version).c_str()),
+                    doctest::Contains(fmt::format("protocol version 5 is spoken here, not {}", version).c_str()),
                     FormatError);
     }
 
@@ -385,10 +388,10 @@ TEST_SUITE("transport/frame") {
 
     TEST_CASE("an unknown type, another version, flags and foreign bytes are refused") {
         CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
-        CHECK_THROWS_WITH_AS(decode_frame(framed(9, {}), kLimits), "message type 9 is unknown", FormatError);
+        CHECK_THROWS_WITH_AS(decode_frame(framed(10, {}), kLimits), "message type 10 is unknown", FormatError);
         Bytes frame = encode_frame(Stop{});
-        frame[4] = std::byte{5};
-        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 4 is spoken here, not 5", FormatError);
+        frame[4] = std::byte{6};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 5 is spoken here, not 6", FormatError);
         frame[0] = std::byte{'H'};
         CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
     }

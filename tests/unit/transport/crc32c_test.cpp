@@ -1,0 +1,35 @@
+#include "transport/detail/crc32c.hpp"
+
+#include <boost/crc.hpp>
+
+#include <doctest/doctest.h>
+#include <rapidcheck.h>
+
+#include <string_view>
+#include <vector>
+
+namespace {
+
+std::uint32_t by_boost(std::span<const std::byte> bytes) {
+    boost::crc_optimal<32, 0x1EDC6F41, 0xFFFFFFFF, 0xFFFFFFFF, true, true> crc;
+    crc.process_bytes(bytes.data(), bytes.size());
+    return crc.checksum();
+}
+
+}  // namespace
+
+TEST_SUITE("transport/crc32c") {
+    TEST_CASE("the check value is that of RFC 3720's polynomial") {
+        const std::string_view digits = "123456789";
+        CHECK(dither::detail::crc32c(std::as_bytes(std::span(digits))) == 0xE3069283);
+        CHECK(dither::detail::crc32c({}) == 0);
+    }
+
+    TEST_CASE("bytes of any length and place have the checksum that Boost gives them") {
+        CHECK(rc::check([](const std::vector<std::uint8_t>& values) {
+            const auto bytes = std::as_bytes(std::span(values));
+            for (std::size_t at = 0; at <= std::min<std::size_t>(bytes.size(), 8); ++at)
+                RC_ASSERT(dither::detail::crc32c(bytes.subspan(at)) == by_boost(bytes.subspan(at)));
+        }));
+    }
+}

@@ -1,0 +1,51 @@
+#include "transport/detail/crc32c.hpp"
+
+#include "core/little_endian.hpp"
+
+#include <array>
+
+namespace dither::detail {
+namespace {
+
+constexpr std::uint32_t kReflectedPolynomial = 0x82F63B78;  // 0x1EDC6F41, its lowest bit first
+constexpr std::size_t kBytesAStep = 8;
+
+/// tables[k][b]: what byte b adds to the remainder when k more bytes have followed it.
+using Tables = std::array<std::array<std::uint32_t, 256>, kBytesAStep>;
+
+constexpr Tables make_tables() {
+    Tables tables{};
+    for (std::uint32_t byte = 0; byte < 256; ++byte) {
+        std::uint32_t remainder = byte;
+        for (int bit = 0; bit < 8; ++bit)
+            remainder = (remainder >> 1) ^ ((remainder & 1) != 0 ? kReflectedPolynomial : 0);
+        tables[0][byte] = remainder;
+    }
+    for (std::size_t k = 1; k < kBytesAStep; ++k)
+        for (std::size_t byte = 0; byte < 256; ++byte)
+            tables[k][byte] = (tables[k - 1][byte] >> 8) ^ tables[0][tables[k - 1][byte] & 0xFF];
+    return tables;
+}
+
+constexpr Tables kTables = make_tables();
+
+std::uint32_t after_step(std::uint32_t remainder, const std::byte* bytes) {
+    const std::uint64_t word = load_little<std::uint64_t>(bytes) ^ remainder;
+    std::uint32_t next = 0;
+    for (std::size_t i = 0; i < kBytesAStep; ++i)
+        next ^= kTables[kBytesAStep - 1 - i][(word >> (8 * i)) & 0xFF];
+    return next;
+}
+
+}  // namespace
+
+std::uint32_t crc32c(std::span<const std::byte> bytes) {
+    std::uint32_t remainder = 0xFFFFFFFF;
+    for (; bytes.size() >= kBytesAStep; bytes = bytes.subspan(kBytesAStep))
+        remainder = after_step(remainder, bytes.data());
+    for (const std::byte byte : bytes)
+        remainder = (remainder >> 8) ^ kTables[0][(remainder ^ static_cast<std::uint32_t>(byte)) & 0xFF];
+    return ~remainder;
+}
+
+}  // namespace dither::detail
