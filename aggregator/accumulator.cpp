@@ -4,6 +4,7 @@
 #include "core/simd.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <limits>
 #include <utility>
 
@@ -14,19 +15,27 @@ namespace {
 constexpr std::uint64_t kLargestSum = std::numeric_limits<std::int64_t>::max();
 constexpr std::uint64_t kLargestNarrowSum = std::numeric_limits<std::int32_t>::max();
 
+// Sums of 32 bits live in the memory of the floats that the mean is made of, so that both take one model.
+
+std::int32_t sum_of(float bits) {
+    return std::bit_cast<std::int32_t>(bits);
+}
+
+float bits_of(std::uint32_t sum) {
+    return std::bit_cast<float>(sum);
+}
+
 // No check in these loops: the bound of the whole update was checked before. Unsigned, so that even a codec that broke
 // its word could do no more than wrap.
 
-DITHER_CLONES void add_narrow(const std::int32_t* codes, std::size_t count, std::uint32_t weight, std::int32_t* sums) {
+DITHER_CLONES void add_narrow(const std::int32_t* codes, std::size_t count, std::uint32_t weight, float* sums) {
     for (std::size_t i = 0; i < count; ++i)
-        sums[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[i]) +
-                                            weight * static_cast<std::uint32_t>(codes[i]));
+        sums[i] = bits_of(static_cast<std::uint32_t>(sum_of(sums[i])) + weight * static_cast<std::uint32_t>(codes[i]));
 }
 
-DITHER_CLONES void add_narrow(const std::int64_t* codes, std::size_t count, std::uint32_t weight, std::int32_t* sums) {
+DITHER_CLONES void add_narrow(const std::int64_t* codes, std::size_t count, std::uint32_t weight, float* sums) {
     for (std::size_t i = 0; i < count; ++i)
-        sums[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(sums[i]) +
-                                            weight * static_cast<std::uint32_t>(codes[i]));
+        sums[i] = bits_of(static_cast<std::uint32_t>(sum_of(sums[i])) + weight * static_cast<std::uint32_t>(codes[i]));
 }
 
 DITHER_CLONES void add_wide(const std::int32_t* codes, std::size_t count, std::uint64_t weight, std::int64_t* sums) {
@@ -41,38 +50,12 @@ DITHER_CLONES void add_wide(const std::int64_t* codes, std::size_t count, std::u
                                             weight * static_cast<std::uint64_t>(codes[i]));
 }
 
-template <typename Sum>
-void scale_sums(const std::vector<Sum>& sums, double factor, float* out) {
-    for (std::size_t j = 0; j < sums.size(); ++j)
-        out[j] = static_cast<float>(factor * static_cast<double>(sums[j]));
-}
-
 }  // namespace
-
-void Accumulator::Lanes::clear(std::size_t count) {
-    // A layer that went beyond 32 bits is likely to do so again.
-    const bool is_wide = std::exchange(bound, 0) > kLargestNarrowSum;
-    narrow.assign(is_wide ? 0 : count, 0);
-    wide.assign(is_wide ? count : 0, 0);
-}
-
-void Accumulator::Lanes::scale(double factor, float* out) {
-    if (wide.empty())
-        scale_sums(std::exchange(narrow, {}), factor, out);
-    else
-        scale_sums(std::exchange(wide, {}), factor, out);
-}
-
-void Accumulator::Lanes::widen() {
-    wide.assign(narrow.begin(), narrow.end());
-    narrow = {};
-}
 
 /// Adds weight * code to the running sums of one update.
 class Accumulator::Sink final : public IntegerSink {
 public:
-    Sink(const Schema& schema, std::span<Lanes> lanes, std::uint64_t weight)
-        : schema_(schema), lanes_(lanes), weight_(weight) {}
+    Sink(Accumulator& sums, std::uint64_t weight) : sums_(sums), weight_(weight) {}
 
     void add(std::size_t layer, std::size_t offset, std::span<const std::int32_t> codes) override {
         add_weighted(layer, offset, codes);
@@ -84,18 +67,18 @@ public:
 private:
     template <typename Code>
     void add_weighted(std::size_t layer, std::size_t offset, std::span<const Code> codes) {
-        const LayerSpec& spec = schema_.layers()[layer];
+        const LayerSpec& spec = sums_.schema_.layers()[layer];
         require(offset + codes.size() <= spec.count, "{} codes at {} overrun layer {} of {}", codes.size(), offset,
                 spec.name, spec.count);
-        Lanes& lanes = lanes_[layer];
-        if (lanes.wide.empty())
-            add_narrow(codes.data(), codes.size(), static_cast<std::uint32_t>(weight_), lanes.narrow.data() + offset);
+        std::vector<std::int64_t>& wide = sums_.lanes_[layer].wide;
+        if (wide.empty())
+            add_narrow(codes.data(), codes.size(), static_cast<std::uint32_t>(weight_),
+                       sums_.memory_of(layer).data() + offset);
         else
-            add_wide(codes.data(), codes.size(), weight_, lanes.wide.data() + offset);
+            add_wide(codes.data(), codes.size(), weight_, wide.data() + offset);
     }
 
-    const Schema& schema_;
-    std::span<Lanes> lanes_;
+    Accumulator& sums_;
     std::uint64_t weight_;
 };
 
@@ -104,7 +87,7 @@ Accumulator::Accumulator(const Schema& schema) : schema_(schema), lanes_(schema.
 void Accumulator::reset(std::size_t expected) {
     require(expected >= 1, "a sum of no update");
     for (std::size_t layer = 0; layer < lanes_.size(); ++layer)
-        lanes_[layer].clear(schema_.layers()[layer].count);
+        clear(layer);
     left_ = expected;
     share_ = kLargestSum / expected;
     total_weight_ = 0;
@@ -134,20 +117,53 @@ void Accumulator::add(const Codec& codec, const Terms& terms, std::span<const st
         Lanes& lanes = lanes_[layer];
         lanes.bound += weight * largest[layer];
         if (lanes.bound > kLargestNarrowSum && lanes.wide.empty())
-            lanes.widen();
+            widen(layer);
     }
-    Sink sink(schema_, lanes_, weight);
+    Sink sink(*this, weight);
     codec.accumulate(payload, terms, sink);
 }
 
-void Accumulator::mean(const Codec& codec, GridSteps steps, std::span<float> out) {
+std::span<float> Accumulator::mean(const Codec& codec, GridSteps steps) {
     require(total_weight_ > 0, "the mean of no update");
-    require(out.size() == schema_.parameters(), "a mean of {} values, expected {}", out.size(), schema_.parameters());
     for (std::size_t layer = 0; layer < lanes_.size(); ++layer) {
         const double factor = codec.unit(layer, steps) / static_cast<double>(total_weight_);
-        lanes_[layer].scale(factor, out.data() + schema_.layers()[layer].offset);
+        const std::span<float> out = memory_of(layer);
+        const std::vector<std::int64_t> wide = std::exchange(lanes_[layer].wide, {});
+        for (std::size_t j = 0; j < wide.size(); ++j)
+            out[j] = static_cast<float>(factor * static_cast<double>(wide[j]));
+        if (wide.empty())
+            for (float& value : out)
+                value = static_cast<float>(factor * static_cast<double>(sum_of(value)));
     }
     total_weight_ = 0;
+    return memory_;
+}
+
+void Accumulator::mean(const Codec& codec, GridSteps steps, std::span<float> out) {
+    require(out.size() == schema_.parameters(), "a mean of {} values, expected {}", out.size(), schema_.parameters());
+    std::ranges::copy(mean(codec, steps), out.begin());
+}
+
+std::span<float> Accumulator::memory() {
+    memory_.resize(schema_.parameters());
+    return memory_;
+}
+
+std::span<float> Accumulator::memory_of(std::size_t layer) {
+    return memory().subspan(schema_.layers()[layer].offset, schema_.layers()[layer].count);
+}
+
+void Accumulator::clear(std::size_t layer) {
+    // A layer that went beyond 32 bits is likely to do so again.
+    const bool is_wide = std::exchange(lanes_[layer].bound, 0) > kLargestNarrowSum;
+    lanes_[layer].wide.assign(is_wide ? schema_.layers()[layer].count : 0, 0);
+    std::ranges::fill(memory_of(layer), bits_of(0));
+}
+
+void Accumulator::widen(std::size_t layer) {
+    const std::span<const float> narrow = memory_of(layer);
+    lanes_[layer].wide.resize(narrow.size());
+    std::ranges::transform(narrow, lanes_[layer].wide.begin(), sum_of);
 }
 
 }  // namespace dither

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::string_view kMagic = "DITHMDL1";
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
-constexpr std::size_t kBesideModels = std::size_t{64} << 10;  // what is usually enough
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
 template <typename Integer>
@@ -94,7 +93,8 @@ void check_average(std::span<const float> averaged, std::uint32_t rounds, std::u
 }
 
 /// What clients hold, and what brings them to the model of the next round.
-void check_broadcast(const Checkpoint& checkpoint) {
+template <typename Holding>
+void check_broadcast(const CheckpointOf<Holding>& checkpoint) {
     const History& history = checkpoint.history;
     const std::uint32_t next = checkpoint.round + 1;
     for (std::uint32_t i = 0; i < history.parts.size(); ++i)
@@ -111,7 +111,8 @@ void check_broadcast(const Checkpoint& checkpoint) {
         throw FormatError("holds a residual that is not finite");
 }
 
-void check(const Checkpoint& checkpoint) {
+template <typename Holding>
+void check(const CheckpointOf<Holding>& checkpoint) {
     const Schema& schema = checkpoint.schema;
     if (checkpoint.model.size() != schema.parameters())
         throw FormatError(fmt::format("holds {} parameters, expected {} by its schema", checkpoint.model.size(),
@@ -131,37 +132,50 @@ void check(const Checkpoint& checkpoint) {
         throw FormatError("holds a parameter that is not finite");
 }
 
-std::size_t bytes_of_models(const Checkpoint& c) {
-    return sizeof(float) * (c.model.size() + c.averaged.size() + c.good.model.size() + c.good.averaged.size() +
-                            c.strategy.size() + c.good.strategy.size() + c.residual.size() + c.counted.size()) +
-           wire_bytes(c.history.parts);
+template <typename Holding>
+void write(const CheckpointOf<Holding>& checkpoint, const ByteSink& sink) {
+    check(checkpoint);
+    std::uint64_t length = 0;
+    write_checkpoint_body(checkpoint, [&](std::string_view bytes) { length += bytes.size(); });
+    Sha256Stream digest;
+    const ByteSink sealed = [&](std::string_view bytes) {
+        digest.add(bytes);
+        sink(bytes);
+    };
+    std::string header(kMagic);
+    append_little_endian(header, kCheckpointVersion);
+    append_little_endian(header, length);
+    sealed(header);
+    write_checkpoint_body(checkpoint, sealed);
+    sink(as_text(digest.finish()));
 }
 
 }  // namespace
 
+void write_checkpoint(const Checkpoint& checkpoint, const ByteSink& sink) {
+    write(checkpoint, sink);
+}
+
+void write_checkpoint(const CheckpointView& checkpoint, const ByteSink& sink) {
+    write(checkpoint, sink);
+}
+
 void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint) {
-    check(checkpoint);
-    std::string bytes(kMagic);
-    append_little_endian(bytes, kCheckpointVersion);
-    append_little_endian(bytes, std::uint64_t{0});  // the body's length, once it is known
-    bytes.reserve(bytes.size() + bytes_of_models(checkpoint) + kBesideModels);
-    append_checkpoint_body(checkpoint, bytes);
-    std::string length;
-    append_little_endian(length, std::uint64_t{bytes.size() - kHeaderBytes});
-    bytes.replace(kHeaderBytes - length.size(), length.size(), length);
-    bytes += as_text(sha256(std::string_view(bytes)));
-    write_durably(file, bytes);
+    write_durably(file, [&](const ByteSink& sink) { write_checkpoint(checkpoint, sink); });
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& file) {
-    const std::string bytes = read_file(file);
+    return read_checkpoint(read_file(file), file.string());
+}
+
+Checkpoint read_checkpoint(std::string_view bytes, const std::string& name) {
     try {
         const StoredBody body = checked_body(bytes);
         Checkpoint checkpoint = parse_checkpoint_body(body.bytes, body.version);
         check(checkpoint);
         return checkpoint;
     } catch (const FormatError& e) {
-        throw InputError(fmt::format("{} {}", file.string(), e.what()));
+        throw InputError(fmt::format("{} {}", name, e.what()));
     }
 }
 

@@ -6,10 +6,13 @@
 #include "aggregator/record.hpp"
 #include "core/model/schema.hpp"
 #include "core/sha256.hpp"
+#include "core/storage.hpp"
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dither {
@@ -29,13 +32,30 @@ struct GoodState {
     bool operator==(const GoodState&) const = default;
 };
 
-struct Checkpoint {
+/// How a checkpoint holds what is as large as a model: in memory of its own, or as a view of a run that goes on.
+struct Owned {
+    using Floats = std::vector<float>;
+    template <typename Type>
+    using Large = Type;
+};
+struct Viewed {
+    using Floats = std::span<const float>;
+    template <typename Type>
+    using Large = const Type&;
+};
+
+template <typename Holding>
+struct CheckpointOf {
+    using Floats = typename Holding::Floats;
+    template <typename Type>
+    using Large = typename Holding::template Large<Type>;
+
     std::uint32_t version = kCheckpointVersion;  ///< of the file that it was read from
     std::string job;                             ///< resolved TOML: what dither-evaluate rebuilds the model from
     Sha256 job_identity{};                       ///< identity(job)
     std::uint32_t round = 0;                     ///< the last round that ended; 0 = none, the initial model
     Schema schema;
-    std::vector<float> model;
+    Floats model;
     PrecisionPlan plan;              ///< of the next round
     PrecisionPlan evaluated_plan;    ///< that `round` ran and was evaluated with: what dither-evaluate uses
     std::vector<double> controller;  ///< Controller::state
@@ -43,21 +63,33 @@ struct Checkpoint {
     RunTotals totals;
     std::uint32_t abandoned_in_a_row = 0;  ///< rounds up to `round` that could not commit
     std::string log_line;  ///< of `round` in rounds.jsonl, which is written after the checkpoint; empty in round 0
-    std::vector<float> averaged;        ///< the mean of the models since train.swa_start; empty where there is none
+    Floats averaged;       ///< the mean of the models since train.swa_start; empty where there is none
     std::uint32_t averaged_rounds = 0;  ///< how many models that is
     std::uint32_t model_round = 0;      ///< that made `model`; 0: the initial one; before version 4: `round`
-    GoodState good;
-    History history;                     ///< what brings clients to the model of round `round` + 1
-    std::vector<std::uint32_t> counted;  ///< of each client the last round in which its update was counted; 0: none
-    std::vector<float> residual;         ///< of the newest change (server-side error feedback); empty: none is kept
+    Large<GoodState> good;
+    Large<History> history;  ///< what brings clients to the model of round `round` + 1
+    Large<std::vector<std::uint32_t>>
+        counted;      ///< of each client the last round in which its update was counted; 0: none
+    Floats residual;  ///< of the newest change (server-side error feedback); empty: none is kept
 
-    bool operator==(const Checkpoint&) const = default;
+    bool operator==(const CheckpointOf&) const = default;
 };
+using Checkpoint = CheckpointOf<Owned>;
+/// Borrows the large parts.
+using CheckpointView = CheckpointOf<Viewed>;
 
-/// Durable when it returns: temporary file, fsync, rename, fsync of the folder. Throws IoError.
+/// Gives the bytes of a checkpoint file to `sink`, in pieces. Takes no memory that grows with the model. Throws
+/// FormatError if it is no state of a run.
+void write_checkpoint(const Checkpoint& checkpoint, const ByteSink& sink);
+void write_checkpoint(const CheckpointView& checkpoint, const ByteSink& sink);
+/// Durable when it returns: temporary file, fsync, rename, fsync of the folder. Throws IoError, and FormatError
+/// likewise.
 void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint);
+
 /// Throws InputError that names the file when it is missing, truncated, altered, of another version or otherwise no
 /// state of a run.
 Checkpoint load_checkpoint(const std::filesystem::path& file);
+/// Likewise of bytes, which `name` names.
+Checkpoint read_checkpoint(std::string_view bytes, const std::string& name);
 
 }  // namespace dither

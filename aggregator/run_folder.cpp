@@ -1,17 +1,18 @@
 #include "aggregator/run_folder.hpp"
 
-#include "core/durable_file.hpp"
+#include "aggregator/journal.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <optional>
+#include <sstream>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 #include <nlohmann/json.hpp>
 
 namespace dither {
@@ -35,74 +36,86 @@ bool is_there(const fs::path& path) {
 
 }  // namespace
 
-RunFolder::RunFolder(const fs::path& folder, bool resume)
-    : path_(folder), lock_(std::make_unique<FileDescriptor>()), log_(std::make_unique<FileDescriptor>()) {
+RunFolder::RunFolder(const fs::path& folder, bool resume) : path_(folder), storage_(make_folder_storage(folder)) {
     if (is_there(path_) && !fs::is_directory(path_))
         throw InputError(fmt::format("{} is a file, expected a folder for the run", path_.string()));
     const bool locked = take_lock(false);
     check_contents(resume);
     if (locked)
         return;
-    std::error_code error;
-    fs::create_directories(path_, error);
-    if (error)
-        throw InputError(fmt::format("{}: cannot create the folder: {}", path_.string(), error.message()));
+    try {
+        create_folders(path_);
+    } catch (const IoError& error) {
+        throw InputError(error.what());
+    }
     take_lock(true);
     check_contents(resume);  // again, now that nobody else can start a run here
 }
 
+RunFolder::RunFolder(std::unique_ptr<Storage> storage, bool resume) : storage_(std::move(storage)) {
+    check_contents(resume);
+}
+
 RunFolder::~RunFolder() = default;
 
+bool RunFolder::holds_run(const fs::path& folder) {
+    return is_there(folder / kCheckpoint);
+}
+
 void RunFolder::check_contents(bool resume) const {
-    if (resume && !is_there(checkpoint_file()))
+    const auto is_here = [&](const char* name) { return storage_->exists(name); };
+    if (resume && !is_here(kCheckpoint))
         throw InputError(fmt::format("{} holds no checkpoint to resume from", path_.string()));
-    if (!resume && (is_there(checkpoint_file()) || is_there(log_file()) || is_there(path_ / "summary.json")))
+    if (!resume && std::ranges::any_of(std::array{kCheckpoint, kLog, kSummary, Journal::kFile}, is_here))
         throw InputError(fmt::format("{} already holds a run; use --resume or another folder", path_.string()));
 }
 
 bool RunFolder::take_lock(bool create) {
     const fs::path file = path_ / ".lock";
-    *lock_ = FileDescriptor::open(file, create ? O_RDWR | O_CREAT : O_RDWR);
-    if (!lock_->valid() && !create && (errno == ENOENT || errno == ENOTDIR))
+    lock_ = FileDescriptor::open(file, create ? O_RDWR | O_CREAT : O_RDWR);
+    if (!lock_.valid() && !create && (errno == ENOENT || errno == ENOTDIR))
         return false;
-    if (!lock_->valid())
+    if (!lock_.valid())
         throw InputError(fmt::format("{}: cannot open the lock: {}", file.string(), std::strerror(errno)));
-    if (::flock(lock_->get(), LOCK_EX | LOCK_NB) == 0)
+    if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0)
         return true;
     if (errno == EWOULDBLOCK)
         throw InputError(fmt::format("{} is in use by another process", path_.string()));
     throw InputError(fmt::format("{}: cannot lock: {}", file.string(), std::strerror(errno)));
 }
 
+void RunFolder::save(const CheckpointView& checkpoint) {
+    storage_->replace(kCheckpoint, [&](const ByteSink& sink) { write_checkpoint(checkpoint, sink); });
+}
+
+Checkpoint RunFolder::load() const {
+    return read_checkpoint(storage_->read(kCheckpoint).value_or(""), checkpoint_file().string());
+}
+
 std::uint32_t RunFolder::open_log(std::uint32_t round) {
     std::uint32_t last = 0;
     std::string kept;
-    std::uintmax_t kept_of = 0;  // bytes of the file that is there
-    if (is_there(log_file())) {
-        std::ifstream in(log_file(), std::ios::binary);
-        for (std::string line; std::getline(in, line);) {
-            const auto number = round_of(line);
-            if (!number || *number > round)
-                continue;
-            kept += line + '\n';
-            last = std::max(last, *number);
-        }
-        kept_of = fs::file_size(log_file());
+    const std::string found = storage_->read(kLog).value_or("");
+    std::istringstream in(found);
+    for (std::string line; std::getline(in, line);) {
+        const auto number = round_of(line);
+        if (!number || *number > round)
+            continue;
+        kept += line + '\n';
+        last = std::max(last, *number);
     }
-    if (kept.size() != kept_of)
-        write_durably(log_file(), kept);
-    *log_ = FileDescriptor::open(log_file(), O_WRONLY | O_CREAT | O_APPEND);
-    if (!log_->valid())
-        throw_io_error(log_file(), "open");
-    sync_folder(path_);
+    if (kept.size() != found.size())
+        storage_->replace(kLog, kept);
+    log_ = storage_->open_append(kLog);
+    if (log_->size() > 0)
+        log_->sync();  // the last process may have died before it did
     return last;
 }
 
 void RunFolder::append_round(std::string_view line) {
-    require(log_->valid(), "append_round before open_log");
-    write_all(*log_, log_file(), std::string(line) + '\n');
-    if (::fdatasync(log_->get()) != 0)
-        throw_io_error(log_file(), "sync");
+    require(log_ != nullptr, "append_round before open_log");
+    log_->append(std::string(line) + '\n');
+    log_->sync();
 }
 
 }  // namespace dither

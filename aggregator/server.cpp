@@ -8,7 +8,6 @@
 #include "aggregator/detail/round_runner.hpp"
 #include "aggregator/detail/run_state.hpp"
 #include "aggregator/sampling.hpp"
-#include "core/durable_file.hpp"
 #include "core/error.hpp"
 #include "core/vector_math.hpp"
 
@@ -21,6 +20,7 @@ namespace dither {
 namespace {
 
 constexpr std::uint32_t kAbandonedInARow = 3;
+constexpr std::chrono::seconds kFarewell{60};
 constexpr double kDivergence = 0.25;  // of a cohort: fewer are lost, so that one that lies does not end a run
 
 RoundRules rules_of(const FederationOptions& options) {
@@ -38,7 +38,7 @@ void add_changes(RoundRecord& record, std::span<const PlanChange> changes) {
 class Server {
 public:
     explicit Server(const ServerSetup& setup);
-    ~Server() { runner_.dismiss(farewell_); }
+    ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;
 
@@ -79,8 +79,8 @@ private:
     void keep(const RoundRecord& record, const RoundOutcome& outcome);
     void save();
 
-    /// A model's worth of memory: nobody trains here.
-    std::span<float> scratch() { return model_->gradients(); }
+    /// A model's worth of memory, between rounds.
+    std::span<float> scratch() { return runner_.scratch(); }
     Sha256 model_hash() const { return sha256(std::as_const(*model_).parameters()); }
     RunResult result(bool interrupted);
 
@@ -95,6 +95,7 @@ private:
     RoundRunner runner_;
     std::vector<double> mean_rms_;  ///< tensor_rms of the mean update
     Clock::time_point mark_;        ///< when the seconds of the running round began
+    bool is_complete_ = false;
     std::string farewell_ = "the run failed";
 };
 
@@ -105,20 +106,22 @@ Server::Server(const ServerSetup& setup)
       evaluator_(job_, setup.test),
       state_(job_, *model_),
       broadcast_(job_, model_->schema(), state_.history, state_.counted),
-      runner_(setup.hub, job_, model_->schema(), *state_.strategy, setup.stop, setup.now,
-              [this](std::uint32_t round, std::uint32_t arrived) {
-                  if (setup_.progress)
-                      setup_.progress({.round = round, .arrived = arrived, .cohort = job_.federation.cohort});
-              }) {
+      runner_(setup, model_->schema(), *state_.strategy) {
     if (broadcast_.sends_changes())
         change_encoder_.emplace(job_, model_->schema());
+}
+
+Server::~Server() {
+    // Peers that return come back to a run that goes on.
+    if (is_complete_ || !setup_.hub.peers_return())
+        runner_.dismiss(farewell_);
 }
 
 void Server::open_folder(bool resume) {
     RunFolder& folder = setup_.folder;
     if (resume)
-        state_.restore(load_checkpoint(folder.checkpoint_file()), folder.checkpoint_file());
-    write_durably(folder.path() / "job.resolved.toml", to_toml(job_));
+        state_.restore(folder.load(), folder.checkpoint_file());
+    folder.storage().replace(RunFolder::kJob, to_toml(job_));
     if (!resume)
         save();  // so that an early interrupt can be resumed, too
     const std::uint32_t logged = folder.open_log(state_.round);
@@ -127,7 +130,10 @@ void Server::open_folder(bool resume) {
 }
 
 RunResult Server::run() {
-    if (state_.round < job_.job.rounds && !runner_.gather_peers(setup_.peers))
+    // Where peers return, a run that goes on does not wait for those that have gone for good: each round sees to its
+    // quorum.
+    const bool gathers = state_.round == 0 || !setup_.hub.peers_return();
+    if (state_.round < job_.job.rounds && gathers && !runner_.gather_peers(setup_.peers))
         return result(true);
     mark_ = setup_.now();
     while (state_.round < job_.job.rounds) {
@@ -136,13 +142,17 @@ RunResult Server::run() {
             return result(true);
         finish(std::move(outcome));
     }
-    write_durably(setup_.folder.path() / "summary.json",
-                  to_summary_json(job_, state_.totals, model_hash(), setup_.place));
+    setup_.folder.storage().replace(RunFolder::kSummary,
+                                    to_summary_json(job_, state_.totals, model_hash(), setup_.place));
+    if (setup_.registry != nullptr && setup_.hub.peers_return())  // whoever is away for a moment must hear it, too
+        runner_.gather_peers(setup_.registry->size(),
+                             setup_.now() + std::min<Clock::duration>(job_.federation.rejoin, kFarewell));
     return result(false);
 }
 
 RunResult Server::result(bool interrupted) {
-    farewell_ = interrupted ? "the run was interrupted" : "the run is complete";
+    is_complete_ = !interrupted;
+    farewell_ = interrupted ? "the run was interrupted" : std::string(kRunComplete);
     return {.totals = state_.totals, .model = model_hash(), .interrupted = interrupted};
 }
 
@@ -220,8 +230,7 @@ bool Server::roll_back(RoundRecord& record) {
 std::string Server::advance_model(RoundRecord& record, std::span<const WeightedReport> reports) {
     const std::span<float> parameters = model_->parameters();
     const std::vector<float> memory = state_.strategy->state();
-    const std::span<float> next = scratch();
-    runner_.mean(next);
+    const std::span<float> next = runner_.mean();
     mean_rms_ = tensor_rms(model_->schema(), next);
     state_.strategy->apply(parameters, next);
     std::string problem = state_.controller.problem_of(next);
@@ -281,7 +290,7 @@ void Server::average_models(RoundRecord& record) {
     if (record.committed)
         state_.average.add(std::as_const(*model_).parameters());
     if (state_.average.rounds() > 0)
-        evaluator_.evaluate_average_if_due(*model_, state_.average.model(), record);
+        evaluator_.evaluate_average_if_due(*model_, state_.average.model(), record, scratch());
 }
 
 void Server::conclude(RoundRecord& record, const RoundOutcome& outcome) {
@@ -297,6 +306,8 @@ void Server::conclude(RoundRecord& record, const RoundOutcome& outcome) {
 
 bool Server::react_to_abandoned(RoundRecord& record, const RoundOutcome& outcome, bool rolled_back) {
     record.reason.push_back(outcome.reason);
+    if (!outcome.diverged && outcome.absent)  // the next round waits for its quorum
+        return true;
     const bool too_often = ++state_.abandoned_in_a_row >= kAbandonedInARow;
     if (!outcome.diverged)
         return !too_often;
@@ -347,7 +358,7 @@ void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
 }
 
 void Server::save() {
-    save_checkpoint(setup_.folder.checkpoint_file(), state_.checkpoint());
+    setup_.folder.save(state_.checkpoint());
 }
 
 /// However the run ends, nobody waits for it any longer.

@@ -1,7 +1,9 @@
 // The aggregator's loop: one thread between the hub, the round and the disk.
 #pragma once
 
+#include "aggregator/journal.hpp"
 #include "aggregator/record.hpp"
+#include "aggregator/registry.hpp"
 #include "aggregator/run_folder.hpp"
 #include "core/compute/backend.hpp"
 #include "core/config.hpp"
@@ -11,6 +13,7 @@
 
 #include <atomic>
 #include <functional>
+#include <string>
 
 namespace dither {
 
@@ -33,6 +36,12 @@ struct ServerSetup {
     RunFolder& folder;
     std::uint32_t peers = 1;                  ///< how many peers to wait for before the first round
     const std::atomic<bool>* stop = nullptr;  ///< set by a signal handler: finish nothing, keep the last checkpoint
+    /// Where accepted updates are kept until their round is committed, and acknowledged only then; null: an update that
+    /// was accepted before a crash is asked for again.
+    Journal* journal = nullptr;
+    Registry* registry = nullptr;  ///< of the nodes that speak for a client; null: each speaks for the one it names
+    /// What operators should know, a line each: who joins, is lost or refused, what is replayed; null: nobody is told.
+    std::function<void(const std::string& line)> log;
     ProgressCallback progress;
     /// What deadlines and seconds are measured by; a test, or a simulated network, brings its own.
     std::function<Clock::time_point()> now = Clock::now;
@@ -48,9 +57,11 @@ struct RunResult {
 /// Runs the job from its start, or from the folder's checkpoint if `resume`, and writes everything that a run leaves
 /// but the pictures. A peer's failure is met, not thrown: its tasks go to other peers that can do them. Throws
 /// InputError on a checkpoint of another job, IoError when the disk fails, TrainingError when three rounds in a row
-/// cannot commit, or one diverges (by more than the guard's verdict, which can be wrong) although every layer already
-/// trains in fp32 and no earlier model is left to go back to. A run that gave up and is resumed tries the round that it
-/// gave up on again, with the same count behind it. However it ends, the peers are told and the hub is closed.
+/// cannot commit (for another reason than nodes that may return), or one diverges (by more than the guard's verdict,
+/// which can be wrong) although every layer already trains in fp32 and no earlier model is left to go back to. A run
+/// that gave up and is resumed tries the round that it gave up on again, with the same count behind it. However it
+/// ends, the hub is closed; the peers are told why, unless they return and the run is not complete: then the next
+/// process expects them.
 RunResult run_server(const ServerSetup& setup, bool resume);
 
 }  // namespace dither

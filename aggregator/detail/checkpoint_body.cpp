@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <sstream>
+#include <istream>
+#include <ostream>
+#include <span>
 #include <streambuf>
 
 #include <cereal/archives/portable_binary.hpp>
@@ -13,6 +15,17 @@
 #include <cereal/types/optional.hpp>
 #include <cereal/types/string.hpp>
 #include <cereal/types/vector.hpp>
+
+namespace cereal {
+
+/// As a vector of floats, of which it is a view.
+template <typename Archive>
+void save(Archive& archive, const std::span<const float>& values) {
+    archive(make_size_tag(static_cast<size_type>(values.size())));
+    archive(binary_data(values.data(), values.size_bytes()));
+}
+
+}  // namespace cereal
 
 namespace dither {
 
@@ -193,9 +206,9 @@ void serialize_version_5(Archive& archive, Body& c) {
     archive(c.history.reach, c.history.parts, c.counted, c.residual, c.totals.whole_models);
 }
 
-/// `Body` is Checkpoint, const when written. `version` is the file's. Version 1 says nothing of untrained tensors:
-/// there were none. Nor do versions 1 and 2 say of an averaged model, nor 1 to 3 of a model to go back to, nor 1 to 4
-/// of changes that were broadcast.
+/// `Body` is Checkpoint when read, const or CheckpointView when written. `version` is the file's. Version 1 says
+/// nothing of untrained tensors: there were none. Nor do versions 1 and 2 say of an averaged model, nor 1 to 3 of a
+/// model to go back to, nor 1 to 4 of changes that were broadcast.
 template <typename Archive, typename Body>
 void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
     require(version >= 1 && version <= kCheckpointVersion, "version {} of a checkpoint's body, expected 1 .. {}",
@@ -216,36 +229,73 @@ void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
         serialize_version_5(archive, c);
 }
 
-/// Appends to a string: models are large enough for every copy to count.
-class Appending final : public std::streambuf {
+/// Hands bytes on: small ones together, and what is large as it is, since models are large enough for every copy to
+/// count.
+class Forwarding final : public std::streambuf {
 public:
-    explicit Appending(std::string& to) : to_(to) {}
+    explicit Forwarding(const ByteSink& to) : to_(to) {}
+
+    void flush() {
+        if (!small_.empty())
+            to_(small_);
+        small_.clear();
+    }
 
 private:
+    static constexpr std::size_t kSmall = std::size_t{64} << 10;
+
     std::streamsize xsputn(const char* text, std::streamsize size) override {
-        to_.append(text, static_cast<std::size_t>(size));
+        const std::string_view bytes(text, static_cast<std::size_t>(size));
+        if (small_.size() + bytes.size() > kSmall)
+            flush();
+        if (bytes.size() > kSmall)
+            to_(bytes);
+        else
+            small_ += bytes;
         return size;
     }
     int_type overflow(int_type character) override {
-        to_.push_back(traits_type::to_char_type(character));
+        const char byte = traits_type::to_char_type(character);
+        xsputn(&byte, 1);
         return character;
     }
 
-    std::string& to_;
+    const ByteSink& to_;
+    std::string small_;
 };
 
-}  // namespace
+/// Reads bytes where they are.
+class Reading final : public std::streambuf {
+public:
+    explicit Reading(std::string_view bytes) {
+        char* begin = const_cast<char*>(bytes.data());  // a streambuf's word for it; nobody writes
+        setg(begin, begin, begin + bytes.size());
+    }
+};
 
-void append_checkpoint_body(const Checkpoint& checkpoint, std::string& bytes) {
-    Appending buffer(bytes);
+template <typename Holding>
+void write_body(const CheckpointOf<Holding>& checkpoint, const ByteSink& sink) {
+    Forwarding buffer(sink);
     std::ostream out(&buffer);
     cereal::PortableBinaryOutputArchive archive(out, cereal::PortableBinaryOutputArchive::Options::LittleEndian());
     serialize_body(archive, checkpoint, kCheckpointVersion);
+    buffer.flush();
+}
+
+}  // namespace
+
+void write_checkpoint_body(const Checkpoint& checkpoint, const ByteSink& sink) {
+    write_body(checkpoint, sink);
+}
+
+void write_checkpoint_body(const CheckpointView& checkpoint, const ByteSink& sink) {
+    write_body(checkpoint, sink);
 }
 
 Checkpoint parse_checkpoint_body(std::string_view body, std::uint32_t version) {
     Checkpoint checkpoint;
-    std::istringstream in{std::string(body)};
+    Reading buffer(body);
+    std::istream in(&buffer);
     try {
         cereal::PortableBinaryInputArchive archive(in, cereal::PortableBinaryInputArchive::Options::LittleEndian());
         serialize_body(archive, checkpoint, version);
@@ -255,7 +305,7 @@ Checkpoint parse_checkpoint_body(std::string_view body, std::uint32_t version) {
     } catch (const std::exception& e) {  // cereal's, a schema's or a shape's, or memory that a count asks for in vain
         throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
     }
-    if (in.peek() != std::istringstream::traits_type::eof())
+    if (in.peek() != std::istream::traits_type::eof())
         throw FormatError("has a body that goes on after its last field");
     return checkpoint;
 }

@@ -5,13 +5,13 @@
 #include "aggregator/checkpoint.hpp"
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 namespace dither {
 
 /// As the version of today has it.
-void append_checkpoint_body(const Checkpoint& checkpoint, std::string& bytes);
+void write_checkpoint_body(const Checkpoint& checkpoint, const ByteSink& sink);
+void write_checkpoint_body(const CheckpointView& checkpoint, const ByteSink& sink);
 /// Of a file of `version`, 1 .. kCheckpointVersion. Throws FormatError on anything that is not exactly a body; what its
 /// fields say is not looked at.
 Checkpoint parse_checkpoint_body(std::string_view body, std::uint32_t version);

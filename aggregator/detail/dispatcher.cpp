@@ -14,6 +14,14 @@ bool Dispatcher::join(PeerId peer, std::uint32_t hosted) {
 }
 
 void Dispatcher::lose(PeerId peer) {
+    forget(peer, true);
+}
+
+void Dispatcher::leave(PeerId peer) {
+    forget(peer, false);
+}
+
+void Dispatcher::forget(PeerId peer, bool blamed) {
     const auto at = peers_.find(peer);
     if (at == peers_.end())
         return;
@@ -22,13 +30,18 @@ void Dispatcher::lose(PeerId peer) {
     for (std::size_t i = 0; i < tasks.size(); ++i) {
         if (tasks[i].round != round_)
             continue;
-        if (i == 0 && ++losses_[tasks[i].client] == kPeersATaskMayLose)
+        if (blamed && i == 0 && ++losses_[tasks[i].client] == kPeersATaskMayLose)
             poisonous_.push_back(tasks[i].client);
         else
             waiting_.push_front(tasks[i].client);
     }
     hosts_.erase(at->second.hosted);
     peers_.erase(at);
+}
+
+std::optional<PeerId> Dispatcher::host_of(std::uint32_t client) const {
+    const auto host = hosts_.find(client);
+    return host == hosts_.end() ? std::nullopt : std::optional(host->second);
 }
 
 std::vector<PeerId> Dispatcher::peers() const {
@@ -61,12 +74,12 @@ std::optional<Dispatcher::Assignment> Dispatcher::next() {
     return std::nullopt;
 }
 
-std::vector<std::uint32_t> Dispatcher::take_unreachable() {
+std::vector<std::uint32_t> Dispatcher::take_unreachable(const std::function<bool(std::uint32_t)>& given_up) {
     std::vector<std::uint32_t> unreachable;
     if (peers_.size() > hosts_.size())  // a worker takes any client, sooner or later
         return unreachable;
     std::erase_if(waiting_, [&](std::uint32_t client) {
-        if (hosts_.contains(client))
+        if (hosts_.contains(client) || (given_up && !given_up(client)))
             return false;
         unreachable.push_back(client);
         return true;
@@ -80,6 +93,8 @@ bool Dispatcher::finish(PeerId peer, const Task& task) {
 }
 
 std::optional<PeerId> Dispatcher::least_loaded_worker() const {
+    if (peers_.size() == hosts_.size())  // each speaks for a client
+        return std::nullopt;
     std::optional<PeerId> best;
     std::size_t load = kTasksInFlight;
     for (const auto& [id, peer] : peers_) {
@@ -92,11 +107,10 @@ std::optional<PeerId> Dispatcher::least_loaded_worker() const {
 }
 
 std::optional<PeerId> Dispatcher::host_with_room(std::uint32_t client, std::optional<PeerId> worker) const {
-    const auto host = hosts_.find(client);
-    if (host == hosts_.end())
+    const auto host = host_of(client);
+    if (!host)
         return worker;
-    const bool has_room = peers_.at(host->second).in_flight.size() < kTasksInFlight;
-    return has_room ? std::optional(host->second) : std::nullopt;
+    return peers_.at(*host).in_flight.size() < kTasksInFlight ? host : std::nullopt;
 }
 
 }  // namespace dither

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -38,9 +39,13 @@ public:
 
     /// `hosted`: a client, or kAnyClient. False if the peer is in already or another one speaks for the client.
     bool join(PeerId peer, std::uint32_t hosted);
-    /// Forgets the peer; its tasks of this round wait for another one.
+    /// Forgets the peer; its tasks of this round wait for another one, or for this one under another id.
     void lose(PeerId peer);
+    /// Likewise, and none of its tasks is blamed for it.
+    void leave(PeerId peer);
     bool knows(PeerId peer) const { return peers_.contains(peer); }
+    /// The peer that speaks for `client`, if there is one.
+    std::optional<PeerId> host_of(std::uint32_t client) const;
     std::vector<PeerId> peers() const;
     std::size_t size() const { return peers_.size(); }
 
@@ -48,8 +53,8 @@ public:
     void start(std::uint32_t round, std::span<const std::uint32_t> clients);
     /// The next task that a peer has room for, now in flight there.
     std::optional<Assignment> next();
-    /// Waiting clients that no peer could ever take; they wait no longer.
-    std::vector<std::uint32_t> take_unreachable();
+    /// Waiting clients that no peer could take and that `given_up` says yes to (by default: all); they wait no longer.
+    std::vector<std::uint32_t> take_unreachable(const std::function<bool(std::uint32_t client)>& given_up = {});
     /// Clients of this round whose task has lost too many peers; each is returned once.
     std::vector<std::uint32_t> take_poisonous() { return std::exchange(poisonous_, {}); }
     /// The peer has answered. False if it was not asked.
@@ -63,6 +68,8 @@ private:
         std::vector<Task> in_flight;
     };
 
+    /// Its tasks of this round wait again, but for the one that it was at, if `blamed` and that has lost too many.
+    void forget(PeerId peer, bool blamed);
     std::optional<PeerId> least_loaded_worker() const;
     /// The peer that `client` may go to now.
     std::optional<PeerId> host_with_room(std::uint32_t client, std::optional<PeerId> worker) const;

@@ -31,11 +31,12 @@ std::string Evaluator::evaluate_if_due(Model& model, RoundRecord& record) {
     }
 }
 
-void Evaluator::evaluate_average_if_due(Model& model, std::span<const float> average, RoundRecord& record) {
+void Evaluator::evaluate_average_if_due(Model& model, std::span<const float> average, RoundRecord& record,
+                                        std::span<float> scratch) {
     if (!is_due(record))
         return;
     const std::span<float> parameters = model.parameters();
-    model_.assign(parameters.begin(), parameters.end());
+    std::ranges::copy(parameters, scratch.begin());
     std::ranges::copy(average, parameters.begin());
     try {
         const Score result = score(model, record);
@@ -45,7 +46,7 @@ void Evaluator::evaluate_average_if_due(Model& model, std::span<const float> ave
     } catch (const TrainingError& e) {
         record.reason.push_back(fmt::format("the average of the models cannot be evaluated: {}", e.what()));
     }
-    std::ranges::copy(model_, parameters.begin());
+    std::ranges::copy(scratch, parameters.begin());
 }
 
 }  // namespace dither

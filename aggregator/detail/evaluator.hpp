@@ -10,7 +10,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <vector>
 
 namespace dither {
 
@@ -21,8 +20,9 @@ public:
 
     /// Under the record's plan. Why the model cannot be evaluated; empty if it was, or if that was not due.
     std::string evaluate_if_due(Model& model, RoundRecord& record);
-    /// Likewise `average`, in the memory of `model`, which is as it was afterwards.
-    void evaluate_average_if_due(Model& model, std::span<const float> average, RoundRecord& record);
+    /// Likewise `average`, in the memory of `model`, which is as it was afterwards; `scratch` is as large.
+    void evaluate_average_if_due(Model& model, std::span<const float> average, RoundRecord& record,
+                                 std::span<float> scratch);
 
 private:
     bool is_due(const RoundRecord& record) const;
@@ -31,7 +31,6 @@ private:
     const Job& job_;
     const Dataset& test_;
     std::unique_ptr<Loss> loss_;
-    std::vector<float> model_;  ///< while the average is in its place
 };
 
 }  // namespace dither

@@ -3,105 +3,88 @@
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
-
-#include <fmt/ranges.h>
 
 namespace dither {
 
 namespace {
 
-constexpr std::uint64_t kTooManySamples = std::uint64_t{1} << 40;
+constexpr std::uint32_t kEventsWhileWaiting = 256;  // however busy others are, whoever was accepted is told then
 constexpr std::uint32_t kNoParts = std::numeric_limits<std::uint32_t>::max();  // no round is a base of these
-
-/// Nobody outvotes those who were drawn to measure.
-void forget_unasked(LayerStatistics& statistics, Probe asked) {
-    if (!asks(asked, Probe::curvature) && !asks(asked, Probe::curvature_norm))  // whose first product gives both
-        statistics.curvature = statistics.curvature_trace = kNotMeasured;
-    if (!asks(asked, Probe::curvature_norm))
-        statistics.curvature_norm = statistics.lipschitz = kNotMeasured;
-    if (!asks(asked, Probe::sensitivity))
-        statistics.forward_sensitivity = statistics.backward_sensitivity = kNotMeasured;
-}
-
-bool is_limited(const Device& device) {
-    return !device.widths.empty() || device.memory != 0;
-}
-
-/// "4, 8": the widths that the job fixes in any layer, whatever the plan.
-std::string fixed_widths(const QuantizeOptions& quantize, const Schema& schema) {
-    std::set<int> widths;
-    for (const LayerSpec& layer : schema.layers()) {
-        const QuantizeOptions options = options_for(quantize, layer.name);
-        widths.insert({options.weights.bits, options.activations.bits, options.gradients.bits, options.optimizer_bits});
-    }
-    widths.erase(0);
-    return fmt::format("{}", fmt::join(widths, ", "));
-}
 
 }  // namespace
 
-RoundRunner::RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy,
-                         const std::atomic<bool>* stop, Now now, Arrival on_arrival)
-    : hub_(hub),
+RoundRunner::RoundRunner(const ServerSetup& setup, const Schema& schema, const Strategy& strategy)
+    : setup_(setup),
+      hub_(setup.hub),
+      federation_(setup.job.federation),
       schema_(schema),
       strategy_(strategy),
-      stop_(stop),
-      now_(std::move(now)),
-      on_arrival_(std::move(on_arrival)),
-      clients_(job.federation.clients),
-      seed_(job.job.seed),
-      device_options_(job.federation.devices),
-      train_(job.train),
-      quantize_(job.quantize),
+      peers_return_(setup.hub.peers_return()),
+      seed_(setup.job.job.seed),
       limits_(FrameLimits::for_model(schema.parameters(), schema.layer_count())),
-      welcome_{to_toml(job)},
-      codec_(make_codec(job.codec.uplink, schema)),
+      welcome_{to_toml(setup.job)},
+      codec_(make_codec(setup.job.codec.uplink, schema)),
+      check_(setup.job.train, schema, *codec_),
       accumulator_(schema),
-      largest_(schema.layer_count()) {}
+      guests_(setup.job, schema, setup.registry, peers_return_),
+      receipts_(setup.hub, setup.journal) {}
 
-bool RoundRunner::gather_peers(std::uint32_t count) {
-    const auto all_have_left = [&] { return had_peers_ && dispatcher_.size() == 0; };
-    while (dispatcher_.size() < count && !all_have_left() && !stopped())
-        if (const auto event = hub_.next_event(Clock::time_point::max()))
+bool RoundRunner::gather_peers(std::size_t count, Clock::time_point until) {
+    const auto all_have_left = [&] { return !peers_return_ && had_peers_ && dispatcher_.size() == 0; };
+    while (dispatcher_.size() < count && !all_have_left() && !stopped() && setup_.now() < until)
+        if (const auto event = next_event(until))
             handle(*event);
     return !stopped();
 }
 
 RoundOutcome RoundRunner::run(RoundOrder order) {
-    const bool has_deadline = order.deadline.count() > 0;
-    const auto deadline = has_deadline ? now_() + order.deadline : Clock::time_point::max();
     begin(std::move(order));
+    if (peers_return_ && !round_->closed())  // a round is not for a federation that is away
+        gather_peers(order_.rules.quorum - std::min(order_.rules.quorum, round_->count(Round::ClientState::accepted)));
+    start_ = setup_.now();
+    const auto deadline = order_.deadline.count() > 0 ? start_ + order_.deadline : Clock::time_point::max();
     while (!round_->closed() && !stopped()) {
         dispatch();
         if (round_->closed())
             break;
-        if (const auto event = hub_.next_event(deadline))
+        if (const auto event = next_event(std::min(deadline, patience_)))
             handle(*event);
-        if (now_() >= deadline)
+        if (setup_.now() >= deadline)
             step(round_event::DeadlineReached{});
     }
+    outcome_.bytes_down += receipts_.acknowledge();
     outcome_.dropped = round_->count(Round::ClientState::lost) + round_->count(Round::ClientState::late);
     return std::move(outcome_);
 }
 
-void RoundRunner::mean(std::span<float> out) {
-    accumulator_.mean(*codec_, task().uplink_steps, out);
+std::span<float> RoundRunner::mean() {
+    return accumulator_.mean(*codec_, task().uplink_steps);
+}
+
+template <typename Tell>
+void RoundRunner::for_each_accepted(Tell&& tell) const {
+    for (const Accepted& accepted : accepted_) {
+        const auto host = dispatcher_.host_of(accepted.client);
+        if (const auto peer = host ? host : accepted.peer; peer && dispatcher_.knows(*peer))
+            tell(*peer, accepted.client);
+    }
 }
 
 std::uint64_t RoundRunner::commit_bytes(const Sha256& model) const {
     std::uint64_t bytes = 0;
-    for (const auto& [peer, task] : accepted_)
-        if (dispatcher_.knows(peer))
-            bytes += encode_frame(RoundCommitted{task.round, task.client, model}).size();
+    for_each_accepted([&](PeerId, std::uint32_t client) {
+        bytes += encode_frame(RoundCommitted{round_->number(), client, model}).size();
+    });
     return bytes;
 }
 
 void RoundRunner::commit(const Sha256& model) {
-    for (const auto& [peer, task] : accepted_)
-        if (dispatcher_.knows(peer))
-            hub_.send(peer, RoundCommitted{task.round, task.client, model});
+    for_each_accepted([&](PeerId peer, std::uint32_t client) {
+        hub_.send(peer, RoundCommitted{round_->number(), client, model});
+    });
 }
 
 void RoundRunner::dismiss(const std::string& reason) {
@@ -113,7 +96,6 @@ void RoundRunner::begin(RoundOrder order) {
     order_ = std::move(order);
     const std::vector<std::uint32_t>& asked = order_.asked;
     round_.emplace(broadcast().round(), asked, order_.rules);
-    dispatcher_.start(broadcast().round(), asked);
     task_ = broadcast().task();
     plan_ = task().plan;
     parts_base_ = task().parts.empty() ? kNoParts : 0;
@@ -122,6 +104,31 @@ void RoundRunner::begin(RoundOrder order) {
     accumulator_.reset(asked.size());
     accepted_.clear();
     outcome_ = {};
+    if (setup_.journal != nullptr)
+        setup_.journal->begin(round_->number(), task().broadcast,
+                              [this](const Journal::Entry& entry) { replay(entry); });
+    if (!accepted_.empty())
+        log("round {}: {} updates were in the journal", round_->number(), accepted_.size());
+    std::vector<std::uint32_t> waiting;
+    std::ranges::copy_if(asked, std::back_inserter(waiting),
+                         [this](std::uint32_t client) { return is_pending(client); });
+    dispatcher_.start(round_->number(), waiting);
+}
+
+void RoundRunner::replay(const Journal::Entry& entry) {
+    const Offer offer{.peer = std::nullopt, .message = &entry.update};
+    const Update& update = offer.update();
+    const bool is_asked = is_current(update.round) && is_pending(update.client);
+    const bool has_plan = entry.plan.layers.size() == schema_.layer_count();
+    const std::string reason = !is_asked   ? "the round does not wait for it"
+                               : !has_plan ? "its plan is of another model"
+                                           : refusal(update);
+    if (!reason.empty())
+        return log("an update of client {} in the journal is not counted: {}", update.client, reason);
+    plans_[place_of(update.client)] = entry.plan;
+    receipts_.remember(entry.update);
+    outcome_.bytes_up += entry.wire_bytes;
+    step(round_event::UpdateArrived{update.client}, offer);
 }
 
 void RoundRunner::dispatch() {
@@ -139,18 +146,40 @@ void RoundRunner::dispatch() {
         ++outcome_.sent_models;
         guest.held = plan.round;
     }
+    give_up_clients();
+}
+
+void RoundRunner::give_up_clients() {
     for (const std::uint32_t client : dispatcher_.take_poisonous())
         step(round_event::ClientLost{client, fmt::format("its task has lost {} peers; the last one lost: {}",
                                                          Dispatcher::kPeersATaskMayLose, last_loss_)});
-    for (const std::uint32_t client : dispatcher_.take_unreachable())
+    const auto now = setup_.now();
+    patience_ = Clock::time_point::max();
+    const auto given_up = [&](std::uint32_t client) {
+        const auto until = patience_for(client);
+        if (until > now)
+            patience_ = std::min(patience_, until);
+        return until <= now;
+    };
+    for (const std::uint32_t client : dispatcher_.take_unreachable(given_up)) {
+        log("round {} gives up client {}, whose node is away", round_->number(), client);
+        outcome_.absent = peers_return_;
         step(round_event::ClientLost{client, fmt::format("no peer hosts it; the last one lost: {}", last_loss_)});
+    }
+}
+
+Clock::time_point RoundRunner::patience_for(std::uint32_t client) const {
+    if (!peers_return_)
+        return Clock::time_point::min();
+    const auto away = away_since_.find(client);
+    return federation_.rejoin + (away == away_since_.end() ? start_ : std::max(start_, away->second));
 }
 
 std::uint64_t RoundRunner::put_parts(const Guest& guest, RoundPlan& plan) {
     const bool has_none = without_base_.contains(plan.client);
-    const std::uint32_t own = has_none && !guest.hosts_any ? 0 : broadcast().base_for(plan.counted);
+    const std::uint32_t own = has_none && !guest.hosts_any() ? 0 : broadcast().base_for(plan.counted);
     plan.base = own;
-    if (guest.hosts_any && own != 0)  // it follows from where it is, if that is further behind
+    if (guest.hosts_any() && own != 0)  // it follows from where it is, if that is further behind
         plan.base = has_none ? 0 : broadcast().base_for(std::min(own, guest.held));
     if (parts_base_ != plan.base) {
         plan.parts = broadcast().parts(plan.base);
@@ -161,13 +190,26 @@ std::uint64_t RoundRunner::put_parts(const Guest& guest, RoundPlan& plan) {
 }
 
 PrecisionPlan RoundRunner::plan_for(PeerId peer, std::uint32_t client) const {
-    const Device device = common(device_of(device_options_, seed_, client), guests_.at(peer).device);
-    return fit(plan_, device, schema_, train_.batch_size);
+    const Device device = common(device_of(federation_.devices, seed_, client), guests_.at(peer).device);
+    return fit(plan_, device, schema_, setup_.job.train.batch_size);
+}
+
+std::optional<HubEvent> RoundRunner::next_event(Clock::time_point deadline) {
+    if (!receipts_.has_waiting())
+        return hub_.next_event(deadline);
+    auto event = hub_.next_event(setup_.now());  // what is there already
+    if (!event || receipts_.is_due() || ++events_while_waiting_ == kEventsWhileWaiting) {
+        outcome_.bytes_down += receipts_.acknowledge();
+        events_while_waiting_ = 0;
+    }
+    return event;
 }
 
 void RoundRunner::handle(const HubEvent& event) {
     // A peer that has only joined is nobody until its hello.
-    if (const auto* received = std::get_if<Received>(&event))
+    if (const auto* joined = std::get_if<PeerJoined>(&event))
+        guests_.expect(joined->peer, joined->identity);
+    else if (const auto* received = std::get_if<Received>(&event))
         receive(received->peer, received->message, received->wire_bytes);
     else if (const auto* lost = std::get_if<PeerLost>(&event))
         lose(lost->peer, lost->reason);
@@ -179,8 +221,8 @@ void RoundRunner::receive(PeerId peer, const Message& message, std::size_t wire_
     if (!dispatcher_.knows(peer))
         return expel(peer, fmt::format("said {} before hello", name_of(message)));
     outcome_.bytes_up += wire_bytes;
-    if (const auto* update = std::get_if<Update>(&message))
-        take_update(peer, *update);
+    if (std::holds_alternative<Update>(message))
+        take_update(peer, message, wire_bytes);
     else if (const auto* failed = std::get_if<Failed>(&message))
         take_failure(peer, *failed);
     else
@@ -188,49 +230,69 @@ void RoundRunner::receive(PeerId peer, const Message& message, std::size_t wire_
 }
 
 void RoundRunner::greet(PeerId peer, const Hello& hello) {
-    if (hello.client != kAnyClient && hello.client >= clients_)
-        return expel(peer, fmt::format("speaks for client {}, expected 0 .. {}", hello.client, clients_ - 1));
-    if (dispatcher_.knows(peer))
-        return expel(peer, "said hello twice");
-    // Who hosts a client is chance: what it runs, and so the model, must not follow from it.
-    if (hello.client == kAnyClient && is_limited(hello.device))
-        return expel(peer,
-                     "limits its widths or memory, but speaks for any client: expected a device without limits, or "
-                     "a peer that speaks for one client");
-    if (!executes_fixed_bits(hello.device.widths, quantize_))
-        return expel(peer, fmt::format("executes {} bits, expected also those that [quantize] fixes: {}",
-                                       fmt::join(hello.device.widths, ", "), fixed_widths(quantize_, schema_)));
-    if (!dispatcher_.join(peer, hello.client))
-        return expel(peer, fmt::format("client {} is spoken for by another peer", hello.client));
-    guests_[peer] = {.device = hello.device, .hosts_any = hello.client == kAnyClient};
+    std::optional<PeerId> superseded;
+    if (const std::string reason = guests_.greet(peer, hello, superseded); !reason.empty())
+        return expel(peer, reason);
+    if (superseded)
+        supersede(*superseded);
+    const std::uint32_t client = guests_.at(peer).client;
+    if (!dispatcher_.join(peer, client))
+        return expel(peer, fmt::format("client {} is spoken for by another peer", client));
+    away_since_.erase(client);
     had_peers_ = true;
     hub_.admit(peer, limits_);
+    welcome_.client = client;
     hub_.send(peer, welcome_);
+    log("{} has joined as peer {}", guests_.name_of(peer), peer);
+}
+
+void RoundRunner::supersede(PeerId peer) {
+    hub_.drop(peer, "this node has connected again");
+    dispatcher_.leave(peer);
+    guests_.forget(peer);
 }
 
 void RoundRunner::lose(PeerId peer, const std::string& reason) {
     if (!dispatcher_.knows(peer))
-        return;
+        return guests_.forget(peer);
+    log("{} is lost: {}", guests_.name_of(peer), reason);
     last_loss_ = fmt::format("peer {}: {}", peer, reason);
-    dispatcher_.lose(peer);
-    guests_.erase(peer);
+    if (peers_return_) {  // a link that is bad is no task's fault
+        away_since_[guests_.at(peer).client] = setup_.now();
+        dispatcher_.leave(peer);
+    } else {
+        dispatcher_.lose(peer);
+    }
+    guests_.forget(peer);
 }
 
 void RoundRunner::expel(PeerId peer, const std::string& reason) {
+    log("{} is refused: {}", guests_.name_of(peer), reason);
     hub_.drop(peer, reason);
     lose(peer, reason);
 }
 
-void RoundRunner::take_update(PeerId peer, const Update& update) {
-    const Offer offer{peer, &update};
-    if (!dispatcher_.finish(peer, {update.round, update.client})) {
+void RoundRunner::take_update(PeerId peer, const Message& message, std::size_t wire_bytes) {
+    const Offer offer{peer, &message};
+    const Update& update = offer.update();
+    const bool was_asked = dispatcher_.finish(peer, {update.round, update.client});
+    if (const auto again = guests_.at(peer).client == update.client ? receipts_.is_the_same(message) : std::nullopt) {
+        if (*again)
+            return void(outcome_.bytes_down += receipts_.accept(peer, update.round, update.client));
         ++outcome_.rejected;
-        return refuse(offer, fmt::format("this peer was not asked for client {} in round {}, or has answered",
-                                         update.client, update.round));
+        return refuse(peer, update, "another update of this client was accepted in this round");
+    }
+    if (!was_asked) {
+        ++outcome_.rejected;
+        return refuse(peer, update,
+                      fmt::format("this peer was not asked for client {} in round {}, or has answered", update.client,
+                                  update.round));
     }
     if (!is_current(update.round))
-        return refuse(offer, fmt::format("round {} is over", update.round));
-    const std::string reason = refusal(update);
+        return refuse(peer, update, fmt::format("round {} is over", update.round));
+    std::string reason = refusal(update);
+    if (reason.empty() && is_pending(update.client))
+        reason = record(offer, wire_bytes);
     if (reason.empty())
         step(round_event::UpdateArrived{update.client}, offer);
     else
@@ -238,7 +300,9 @@ void RoundRunner::take_update(PeerId peer, const Update& update) {
 }
 
 void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
-    if (!dispatcher_.finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
+    // What it lacked was sent meanwhile: this is its first answer once more.
+    const bool is_echo = failed.base != 0 && is_current(failed.round) && without_base_.contains(failed.client);
+    if (is_echo || !dispatcher_.finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
         return;
     if (failed.needs_model && without_base_.insert(failed.client).second)
         dispatcher_.ask_again(failed.client);
@@ -248,17 +312,27 @@ void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
         step(round_event::ClientLost{failed.client, failed.reason});
 }
 
+bool RoundRunner::is_pending(std::uint32_t client) const {
+    return round_->asked(client) && round_->state_of(client) == Round::ClientState::pending;
+}
+
 std::string RoundRunner::refusal(const Update& update) {
-    if (update.base != task().broadcast)
-        return "it starts from another model than the round's";
-    if (std::string reason = refusal_of(update.report); !reason.empty())
+    if (std::string reason = check_.refusal(update, task(), terms_of(update.client)); !reason.empty())
         return reason;
+    return accumulator_.refusal(check_.largest(), strategy_.weight(update.report.samples));
+}
+
+std::string RoundRunner::record(const Offer& offer, std::size_t wire_bytes) {
+    if (setup_.journal == nullptr && guests_.at(*offer.peer).hosts_any())  // who is asked for a client only once
+        return {};
     try {
-        codec_->validate(update.payload, terms_of(update.client), largest_);
-    } catch (const FormatError& e) {
-        return e.what();
+        receipts_.record(*offer.message, plans_[place_of(offer.update().client)], wire_bytes);
+    } catch (const DiskFull& error) {
+        log("an update cannot be kept: {}", error.what());
+        outcome_.absent = true;
+        return "the aggregator's disk is full";
     }
-    return accumulator_.refusal(largest_, strategy_.weight(update.report.samples));
+    return {};
 }
 
 Terms RoundRunner::terms_of(std::uint32_t client) const {
@@ -267,32 +341,6 @@ Terms RoundRunner::terms_of(std::uint32_t client) const {
         .key = {.seed = seed_, .purpose = Purpose::uplink_rounding, .client = client, .round = task().round},
         .expectation = broadcast().expectation(),
     };
-}
-
-std::string RoundRunner::refusal_of(const TrainingReport& report) const {
-    if (report.layers.size() != schema_.layer_count())
-        return fmt::format("it reports {} layers, expected {}", report.layers.size(), schema_.layer_count());
-    if (report.samples == 0 || report.samples >= kTooManySamples)
-        return fmt::format("it claims {} samples, expected 1 .. 2^40 - 1", report.samples);
-    const std::uint64_t batches = (report.samples - 1) / train_.batch_size + 1;
-    if (report.steps % train_.epochs != 0 || report.steps / train_.epochs != batches)
-        return fmt::format("it claims {} steps for {} samples, expected {} epochs of {}", report.steps, report.samples,
-                           train_.epochs, batches);
-    return {};
-}
-
-TrainingReport RoundRunner::believable(TrainingReport report, Probe asked) const {
-    for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
-        LayerStatistics& statistics = report.layers[layer];
-        forget_unasked(statistics, asked);
-        // A value lies less than one unit from its code, rounded stochastically.
-        const double unit = codec_->unit(layer, task().uplink_steps);
-        const auto reach = static_cast<float>(static_cast<double>(largest_[layer] + 1) * unit);
-        statistics.update_range = std::min(statistics.update_range, reach);
-        const bool has_range = statistics.update_range >= 0;
-        statistics.update_rms = std::min(statistics.update_rms, has_range ? statistics.update_range : reach);
-    }
-    return report;
 }
 
 Probe RoundRunner::probe_of(std::uint32_t client) const {
@@ -309,24 +357,29 @@ void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
 }
 
 void RoundRunner::perform(const round_action::Accept& action, const Offer& offer) {
-    const Update& update = *offer.update;
+    const Update& update = offer.update();
     const std::uint64_t weight = strategy_.weight(update.report.samples);
     const Probe probe = probe_of(action.client);
-    accumulator_.add(*codec_, terms_of(update.client), update.payload, largest_, weight);
+    accumulator_.add(*codec_, terms_of(update.client), update.payload, check_.largest(), weight);
     outcome_.reports.push_back({.client = action.client,
                                 .weight = weight,
-                                .report = believable(update.report, probe),
+                                .report = check_.believable(update.report, probe, task().uplink_steps),
                                 .probe = probe,
                                 .plan = plans_[place_of(action.client)],
                                 .payload_bytes = update.payload.size()});
-    accepted_.push_back({offer.peer, {update.round, update.client}});
-    acknowledge(offer, true, {});
-    on_arrival_(round_->number(), round_->count(Round::ClientState::accepted));
+    accepted_.push_back({action.client, offer.peer});
+    if (offer.peer)
+        outcome_.bytes_down += receipts_.accept(*offer.peer, update.round, update.client);
+    if (setup_.progress)
+        setup_.progress({.round = round_->number(),
+                         .arrived = round_->count(Round::ClientState::accepted),
+                         .cohort = federation_.cohort});
 }
 
 void RoundRunner::perform(const round_action::Refuse& action, const Offer& offer) {
     ++outcome_.rejected;
-    refuse(offer, action.reason);
+    log("an update of {} is refused: {}", guests_.name_of(*offer.peer), action.reason);
+    refuse(*offer.peer, offer.update(), action.reason);
 }
 
 void RoundRunner::perform(const round_action::Close&, const Offer&) {
@@ -339,13 +392,8 @@ void RoundRunner::perform(const round_action::Abandon& action, const Offer&) {
     outcome_.reason = action.reason;
 }
 
-void RoundRunner::refuse(const Offer& offer, const std::string& reason) {
-    acknowledge(offer, false, reason);
-}
-
-void RoundRunner::acknowledge(const Offer& offer, bool accepted, const std::string& reason) {
-    outcome_.bytes_down +=
-        hub_.send(offer.peer, UpdateAck{offer.update->round, offer.update->client, accepted, reason});
+void RoundRunner::refuse(PeerId peer, const Update& update, const std::string& reason) {
+    outcome_.bytes_down += hub_.send(peer, UpdateAck{update.round, update.client, false, reason});
 }
 
 }  // namespace dither

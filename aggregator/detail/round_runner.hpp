@@ -1,19 +1,22 @@
 // The network's half of the aggregator: gathers peers, hands out a round's tasks, and turns what comes back into one
-// exact sum. It knows nothing of models, strategies or disks.
+// exact sum, journaled before it is acknowledged. It knows nothing of models and strategies.
 #pragma once
 
 #include "aggregator/accumulator.hpp"
 #include "aggregator/combination.hpp"
 #include "aggregator/detail/broadcast.hpp"
 #include "aggregator/detail/dispatcher.hpp"
+#include "aggregator/detail/guests.hpp"
+#include "aggregator/detail/receipts.hpp"
+#include "aggregator/detail/update_check.hpp"
+#include "aggregator/journal.hpp"
 #include "aggregator/round.hpp"
+#include "aggregator/server.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
-#include "core/precision/device.hpp"
 #include "transport/codec.hpp"
 #include "transport/hub.hpp"
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -23,7 +26,10 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include <fmt/format.h>
 
 namespace dither {
 
@@ -43,6 +49,7 @@ struct RoundOutcome {
     End end = End::interrupted;
     bool diverged = false;
     bool refused = false;                 ///< by the guard, which can be wrong: diverged, too
+    bool absent = false;                  ///< nodes stayed away that may return, or the disk was full: nobody's fault
     std::string reason;                   ///< why it was abandoned
     std::vector<WeightedReport> reports;  ///< of the accepted clients, as they arrived
     std::uint32_t dropped = 0;
@@ -53,26 +60,28 @@ struct RoundOutcome {
     std::uint64_t bytes_down = 0;  ///< what the clients' own links would carry: not what a worker lacks beside
 };
 
-/// Borrows everything it is given. One thread.
+/// Borrows everything it is given. One thread. Throws IoError where the journal or the registry does.
 class RoundRunner {
 public:
-    using Arrival = std::function<void(std::uint32_t round, std::uint32_t arrived)>;
+    RoundRunner(const ServerSetup& setup, const Schema& schema, const Strategy& strategy);
 
-    using Now = std::function<Clock::time_point()>;
-
-    RoundRunner(Hub& hub, const Job& job, const Schema& schema, const Strategy& strategy, const std::atomic<bool>* stop,
-                Now now, Arrival on_arrival);
-
-    /// Waits until so many peers have said hello and are still here, or until the last of those that did has left;
-    /// false if stopped before.
-    bool gather_peers(std::uint32_t count);
+    /// Waits until so many peers have said hello and are still here, or, where peers do not return, until the last of
+    /// those that did has left, and no longer than `until`; false if stopped before.
+    bool gather_peers(std::size_t count, Clock::time_point until = Clock::time_point::max());
+    /// With a journal, updates of this very round that it holds count as if they had just arrived, and no update is
+    /// acknowledged before it is durable there; all are when it returns. Where peers return, it begins with as many as
+    /// the quorum needs, and a client without a peer is lost only after federation.rejoin since then, or since its peer
+    /// was lost.
     RoundOutcome run(RoundOrder order);
-    /// The weighted mean of the updates that the last run() accepted, at least one; once.
-    void mean(std::span<float> out);
+    /// The weighted mean of the updates that the last run() accepted, at least one; once. It is in scratch().
+    std::span<float> mean();
+    /// A model's worth of memory, the caller's between two runs.
+    std::span<float> scratch() { return accumulator_.memory(); }
 
     /// What commit() will put on the wire.
     std::uint64_t commit_bytes(const Sha256& model) const;
-    /// Tells the peers of every accepted update that it may be forgotten.
+    /// Tells the peers of every accepted update that it may be forgotten: who speaks for the client now, or who sent
+    /// it.
     void commit(const Sha256& model);
     /// Sends all peers home.
     void dismiss(const std::string& reason);
@@ -80,43 +89,48 @@ public:
 private:
     /// An update on its way through the checks.
     struct Offer {
-        PeerId peer = 0;
-        const Update* update = nullptr;
+        std::optional<PeerId> peer;        ///< nobody: it comes from the journal
+        const Message* message = nullptr;  ///< an Update
+        const Update& update() const { return std::get<Update>(*message); }
     };
-
-    /// One that has said hello.
-    struct Guest {
-        Device device;           ///< as a peer that speaks for one client describes itself; else without limits
-        bool hosts_any = false;  ///< a worker
-        std::uint32_t held = 0;  ///< a worker: the round whose model it has after all that it was sent; 0: none
+    struct Accepted {
+        std::uint32_t client = 0;
+        std::optional<PeerId> peer;
     };
-
-    bool stopped() const { return stop_ != nullptr && stop_->load(); }
+    bool stopped() const { return setup_.stop != nullptr && setup_.stop->load(); }
     const RoundPlan& task() const { return std::get<RoundPlan>(task_); }
     const Broadcast& broadcast() const { return *order_.broadcast; }
     void begin(RoundOrder order);
+    void replay(const Journal::Entry& entry);
     void dispatch();
+    void give_up_clients();
+    /// The round waits so long for a client whose node is away.
+    Clock::time_point patience_for(std::uint32_t client) const;
     /// The round's plan as this peer can run it for this client.
     PrecisionPlan plan_for(PeerId peer, std::uint32_t client) const;
     /// Puts into `plan` the parts that the client needs, and those that its worker needs beside. Returns the bytes of
     /// the latter, which are not the client's.
     std::uint64_t put_parts(const Guest& guest, RoundPlan& plan);
 
+    /// The hub's. What is to be acknowledged is, before anything is waited for.
+    std::optional<HubEvent> next_event(Clock::time_point deadline);
     void handle(const HubEvent& event);
     void receive(PeerId peer, const Message& message, std::size_t wire_bytes);
     void greet(PeerId peer, const Hello& hello);
+    /// The node of `peer` is here again under another id.
+    void supersede(PeerId peer);
     void lose(PeerId peer, const std::string& reason);
     void expel(PeerId peer, const std::string& reason);
-    void take_update(PeerId peer, const Update& update);
+    void take_update(PeerId peer, const Message& message, std::size_t wire_bytes);
     void take_failure(PeerId peer, const Failed& failed);
     bool is_current(std::uint32_t round) const { return round_ && round_->number() == round; }
-    /// Why an update cannot be added, empty if it can. Fills largest_.
+    bool is_pending(std::uint32_t client) const;
+    /// Why an update cannot be added, empty if it can.
     std::string refusal(const Update& update);
-    std::string refusal_of(const TrainingReport& report) const;
+    /// Journals an update that will be accepted, and keeps its receipt. Why it cannot be accepted after all, else
+    /// empty.
+    std::string record(const Offer& offer, std::size_t wire_bytes);
     Terms terms_of(std::uint32_t client) const;  ///< of its update
-    /// The report without measurements that `asked` is not, and what its own payload, whose largest codes are largest_,
-    /// proves wrong.
-    TrainingReport believable(TrainingReport report, Probe asked) const;
     Probe probe_of(std::uint32_t client) const;
     std::size_t place_of(std::uint32_t client) const;  ///< among those that were asked
 
@@ -126,38 +140,46 @@ private:
     void perform(const round_action::Refuse& action, const Offer& offer);
     void perform(const round_action::Close& action, const Offer& offer);
     void perform(const round_action::Abandon& action, const Offer& offer);
-    void refuse(const Offer& offer, const std::string& reason);
-    void acknowledge(const Offer& offer, bool accepted, const std::string& reason);
+    void refuse(PeerId peer, const Update& update, const std::string& reason);
+    /// Of every accepted update the peer that is to be told, if it is here.
+    template <typename Tell>
+    void for_each_accepted(Tell&& tell) const;
+    template <typename... Args>
+    void log(fmt::format_string<Args...> line, Args&&... args) const {
+        if (setup_.log)
+            setup_.log(fmt::format(line, std::forward<Args>(args)...));
+    }
 
+    const ServerSetup& setup_;
     Hub& hub_;
+    const FederationOptions& federation_;
     const Schema& schema_;
     const Strategy& strategy_;
-    const std::atomic<bool>* stop_;
-    Now now_;
-    Arrival on_arrival_;
-    std::uint32_t clients_;
+    bool peers_return_;
     std::uint32_t seed_;
-    std::vector<DeviceOptions> device_options_;
-    TrainOptions train_;
-    QuantizeOptions quantize_;
     FrameLimits limits_;  ///< of a peer that is in
     Welcome welcome_;
     std::unique_ptr<Codec> codec_;  ///< uplink
+    UpdateCheck check_;
     Accumulator accumulator_;
     Dispatcher dispatcher_;
-    std::map<PeerId, Guest> guests_;
+    Guests guests_;
+    Receipts receipts_;  ///< of clients that a peer speaks for; with a journal, of all
     bool had_peers_ = false;
     std::string last_loss_ = "none has joined";
+    std::map<std::uint32_t, Clock::time_point> away_since_;  ///< of clients whose peer was lost, where peers return
 
     std::optional<Round> round_;
     RoundOrder order_;
+    Clock::time_point start_;
+    Clock::time_point patience_;            ///< then a client that is away may have to be given up
     PrecisionPlan plan_;                    ///< of the round
     std::vector<PrecisionPlan> plans_;      ///< that each client was sent last; empty: none yet
     std::set<std::uint32_t> without_base_;  ///< clients whose node did not hold what it was taken to hold
     Message task_ = RoundPlan{};            ///< sent again and again, with another client, probe, plan and parts
     std::uint32_t parts_base_ = 0;          ///< of the parts in it
-    std::vector<std::uint64_t> largest_;
-    std::vector<Dispatcher::Assignment> accepted_;
+    std::vector<Accepted> accepted_;
+    std::uint32_t events_while_waiting_ = 0;  ///< for an acknowledgement
     RoundOutcome outcome_;
 };
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <sstream>
+#include <utility>
 
 namespace dither {
 
@@ -85,7 +86,7 @@ std::optional<std::uint32_t> RunState::roll_back() {
     return model_round = good.round;
 }
 
-void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path& file) {
+void RunState::restore(Checkpoint checkpoint, const std::filesystem::path& file) {
     if (checkpoint.version < kCheckpointVersion)
         throw InputError(fmt::format("{} was written by an earlier version ({}): runs of version {} can be resumed",
                                      file.string(), checkpoint.version, kCheckpointVersion));
@@ -111,24 +112,23 @@ void RunState::restore(const Checkpoint& checkpoint, const std::filesystem::path
     }
     totals = checkpoint.totals;
     round = checkpoint.round;
-    evaluated_plan = checkpoint.evaluated_plan;
+    evaluated_plan = std::move(checkpoint.evaluated_plan);
     abandoned_in_a_row = checkpoint.abandoned_in_a_row;
-    log_line = checkpoint.log_line;
+    log_line = std::move(checkpoint.log_line);
     average.restore(checkpoint.averaged, checkpoint.averaged_rounds);
     model_round = checkpoint.model_round;
-    good = checkpoint.good;
-    history = checkpoint.history;
-    counted = checkpoint.counted;
-    residual = checkpoint.residual;
+    good = std::move(checkpoint.good);
+    history = std::move(checkpoint.history);
+    counted = std::move(checkpoint.counted);
+    residual = std::move(checkpoint.residual);
 }
 
-Checkpoint RunState::checkpoint() const {
-    const std::span<const float> parameters = std::as_const(model).parameters();
+CheckpointView RunState::checkpoint() const {
     return {.job = to_toml(job),
             .job_identity = identity(job),
             .round = round,
             .schema = model.schema(),
-            .model = {parameters.begin(), parameters.end()},
+            .model = std::as_const(model).parameters(),
             .plan = controller.plan(),
             .evaluated_plan = evaluated_plan,
             .controller = controller.state(),
@@ -136,7 +136,7 @@ Checkpoint RunState::checkpoint() const {
             .totals = totals,
             .abandoned_in_a_row = abandoned_in_a_row,
             .log_line = log_line,
-            .averaged = {average.model().begin(), average.model().end()},
+            .averaged = average.model(),
             .averaged_rounds = average.rounds(),
             .model_round = model_round,
             .good = good,

@@ -24,8 +24,9 @@ struct RunState {
 
     /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of an earlier version
     /// or another job or holds a state that this one cannot have.
-    void restore(const Checkpoint& checkpoint, const std::filesystem::path& file);
-    Checkpoint checkpoint() const;
+    void restore(Checkpoint checkpoint, const std::filesystem::path& file);
+    /// Of all this, which it borrows.
+    CheckpointView checkpoint() const;
 
     /// A later round has shown the model to be sound: it is the one to go back to. Does nothing where nobody judges.
     void model_is_good();

@@ -2,10 +2,12 @@
 
 #include "core/error.hpp"
 #include "tests/unit/aggregator/fixtures.hpp"
+#include "tests/unit/aggregator/memory_storage.hpp"
 
 #include <doctest/doctest.h>
 
 using namespace dither;
+using test::MemoryStorage;
 using test::read_text;
 using test::TemporaryFolder;
 using test::write_text;
@@ -48,7 +50,7 @@ TEST_SUITE("aggregator/run_folder") {
     }
 
     TEST_CASE("a folder that holds a run is refused to a fresh one, and nothing is created") {
-        for (const std::string left : {"model.dither", "rounds.jsonl", "summary.json"}) {
+        for (const std::string left : {"model.dither", "rounds.jsonl", "summary.json", "journal.dither"}) {
             CAPTURE(left);
             const TemporaryFolder folder;
             write_text(folder.path() / left, "x");
@@ -115,5 +117,31 @@ TEST_SUITE("aggregator/run_folder") {
         CHECK_THROWS_AS(run.append_round("{}"), PreconditionError);
         CHECK(run.open_log(0) == 0);
         CHECK(fs::exists(folder.path() / "rounds.jsonl"));
+    }
+
+    TEST_CASE("whether a folder holds a run is seen by its checkpoint") {
+        const TemporaryFolder folder;
+        CHECK_FALSE(RunFolder::holds_run(folder.path()));
+        CHECK_FALSE(RunFolder::holds_run(folder.path() / "missing"));
+        write_text(folder.path() / "rounds.jsonl", "{}\n");
+        CHECK_FALSE(RunFolder::holds_run(folder.path()));
+        write_text(folder.path() / "model.dither", "x");
+        CHECK(RunFolder::holds_run(folder.path()));
+    }
+
+    TEST_CASE("a run can live on any storage, by the same rules and without a lock") {
+        MemoryStorage::State disk;
+        CHECK_THROWS_AS(RunFolder(std::make_unique<MemoryStorage>(disk), true), InputError);
+        {
+            RunFolder run(std::make_unique<MemoryStorage>(disk), false);
+            RunFolder other(std::make_unique<MemoryStorage>(disk), false);
+            run.open_log(0);
+            run.append_round("{\"round\":1}");
+        }
+        MemoryStorage::lose_unsynced(disk);
+        CHECK(disk.files.at("rounds.jsonl").bytes == "{\"round\":1}\n");
+        CHECK_THROWS_AS(RunFolder(std::make_unique<MemoryStorage>(disk), false), InputError);
+        disk.files["model.dither"] = {"x", 1};
+        CHECK_NOTHROW(RunFolder(std::make_unique<MemoryStorage>(disk), true));
     }
 }

@@ -91,6 +91,31 @@ TEST_SUITE("aggregator/dispatcher") {
         CHECK(dispatcher.take_unreachable().empty());
     }
 
+    TEST_CASE("clients that nobody hosts wait for as long as they are not given up") {
+        Dispatcher dispatcher;
+        dispatcher.join(1, 10);
+        dispatcher.start(1, std::array{10U, 11U, 12U});
+        const auto given_up = [](std::uint32_t client) { return client == 12; };
+        CHECK(dispatcher.take_unreachable(given_up) == std::vector<std::uint32_t>{12});
+        CHECK(dispatcher.take_unreachable(given_up).empty());
+        dispatcher.join(2, 11);
+        CHECK(take_all(dispatcher).size() == 2);
+    }
+
+    TEST_CASE("a peer that only leaves has lost no task, however often") {
+        Dispatcher dispatcher;
+        dispatcher.start(1, std::array{10U});
+        for (PeerId peer = 1; peer <= 5; ++peer) {
+            CHECK_FALSE(dispatcher.host_of(10).has_value());
+            dispatcher.join(peer, 10);
+            CHECK(dispatcher.host_of(10) == std::optional(peer));
+            CHECK(take_all(dispatcher).size() == 1);
+            dispatcher.leave(peer);
+        }
+        CHECK(dispatcher.take_poisonous().empty());
+        CHECK(dispatcher.take_unreachable() == std::vector<std::uint32_t>{10});
+    }
+
     TEST_CASE("an answer counts only from the peer that was asked, and only once") {
         Dispatcher dispatcher;
         dispatcher.join(1, kAnyClient);

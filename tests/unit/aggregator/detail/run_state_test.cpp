@@ -18,6 +18,13 @@ struct Home {
     explicit Home(const Job& job) : model(make_model(job.model, job.quantize, {Shape{1, 4}, 3, 10}, *backend)) {}
 };
 
+/// What a file would hold of it.
+Checkpoint stored(const RunState& state) {
+    std::string bytes;
+    write_checkpoint(state.checkpoint(), [&](std::string_view more) { bytes += more; });
+    return read_checkpoint(bytes, "model.dither");
+}
+
 }  // namespace
 
 TEST_SUITE("aggregator/run_state") {
@@ -55,7 +62,7 @@ TEST_SUITE("aggregator/run_state") {
         const Job job = small_job();
         Home home(job);
         RunState state(job, *home.model);
-        Checkpoint old = state.checkpoint();
+        Checkpoint old = stored(state);
         old.version = 3;
         std::string error;
         try {
@@ -70,10 +77,10 @@ TEST_SUITE("aggregator/run_state") {
         const Job job = small_job();
         Home home(job);
         RunState state(job, *home.model);
-        Checkpoint checkpoint = state.checkpoint();
+        Checkpoint checkpoint = stored(state);
         checkpoint.good.strategy = {1, 2, 3};
         CHECK_THROWS_AS(state.restore(checkpoint, "model.dither"), InputError);
-        checkpoint = state.checkpoint();
+        checkpoint = stored(state);
         checkpoint.good.links.pop_back();
         CHECK_THROWS_AS(state.restore(checkpoint, "model.dither"), InputError);
     }
