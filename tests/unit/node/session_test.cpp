@@ -116,7 +116,7 @@ TEST_SUITE("node/session") {
                 plan.broadcast = sha256(model);
                 const auto bytes = std::as_bytes(std::span(model));
                 plan.parts = {{.round = 1, .payload = {bytes.begin(), bytes.end()}}};
-                hub.send(received->peer, Welcome{to_toml(job)});
+                hub.send(received->peer, Welcome{to_toml(job), 0});
                 hub.send(received->peer, plan);
             } else {
                 CHECK(std::holds_alternative<Update>(received->message));
@@ -201,7 +201,7 @@ TEST_SUITE("node/session") {
     TEST_CASE("a session that speaks for one client refuses a plan for another") {
         Stage stage(1);
         CHECK(stage.next<Hello>().client == 1);
-        stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+        stage.hub.send(stage.peer, Welcome{to_toml(stage.job), 1});
         stage.hub.send(stage.peer, stage.plan_for(2));
         CHECK(stage.next<Failed>().reason == "a plan for client 2, but this node speaks for 1");
         stage.hub.send(stage.peer, stage.plan_for(1));
@@ -273,7 +273,7 @@ TEST_SUITE("node/session") {
         while (session.wait_for(0s) != std::future_status::ready)
             if (const auto event = hub.next_event(Clock::now() + 100ms))
                 if (const auto* joined = std::get_if<PeerJoined>(&*event))
-                    hub.send(joined->peer, Welcome{to_toml(job)});
+                    hub.send(joined->peer, Welcome{to_toml(job), 0});
         CHECK_THROWS_WITH_AS(session.get(), doctest::Contains("needs a folder for its state"), InputError);
     }
 }

@@ -1,0 +1,116 @@
+#include "node/detail/workshop.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.hpp"
+#include "core/noise/profiler.hpp"
+
+namespace dither::detail {
+
+Workshop::Workshop(const std::string& job, std::uint32_t client, const SessionSetup& setup)
+    : client_(client),
+      widths_(setup.device.widths),
+      job_(parse_job(job, "the aggregator's job")),
+      loaded_(setup.data == nullptr ? std::optional(load(job_, setup)) : std::nullopt),
+      data_(setup.data == nullptr ? *loaded_ : *setup.data),
+      partition_(deal()),
+      backend_(make_backend(job_.compute)),
+      trainer_(job_, data_, *backend_),
+      uplink_(make_codec(job_.codec.uplink, trainer_.schema())),
+      model_(job_, trainer_.schema(), [this](std::span<float> model) { trainer_.write_initial_model(model); }),
+      update_(trainer_.schema().parameters()) {
+    if (feeds_back(job_.codec.uplink, *uplink_))
+        feedback_.emplace(*uplink_, ResidualStore(state_folder(setup), update_.size()), update_.size());
+    if (partition_)
+        check_calibration(job_.noise, *partition_);
+    else
+        check_calibration(job_.noise, client_, data_.size());
+}
+
+Update Workshop::carry_out(const RoundPlan& plan) {
+    check(plan);
+    if (feedback_)
+        feedback_->begin(plan);
+    model_.receive(plan);
+    const std::span<const std::uint32_t> samples = samples_of(plan.client);
+    if (samples.empty())
+        throw FormatError(fmt::format("client {} has no training samples", plan.client));
+    const TrainingTask task{.client = plan.client, .round = plan.round, .plan = &plan.plan, .probe = plan.probe};
+    Update update{.round = plan.round, .client = plan.client, .base = plan.broadcast};
+    update.report = trainer_.train(task, samples, model_.values(), update_);
+    note_speed(update.report);
+    const StreamKey key{
+        .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
+    const Terms terms{.steps = plan.uplink_steps, .key = key, .expectation = model_.expectation()};
+    if (feedback_)
+        feedback_->encode(update_, terms, update.payload);
+    else
+        uplink_->encode(update_, terms, update.payload);
+    return update;
+}
+
+/// Nothing of the test split remains in memory: only the aggregator evaluates.
+Dataset Workshop::load(const Job& job, const SessionSetup& setup) {
+    DataOptions options = job.data;
+    if (!setup.data_path.empty())
+        options.path = setup.data_path;
+    return load_data(options, job.job.seed).train;
+}
+
+std::optional<Partition> Workshop::deal() const {
+    if (client_ != kAnyClient)
+        return std::nullopt;
+    return make_partition(job_.federation.partition, job_.federation.clients, data_.size(), data_.labels(),
+                          data_.classes(), job_.job.seed);
+}
+
+std::filesystem::path Workshop::state_folder(const SessionSetup& setup) const {
+    if (!setup.state.empty())
+        return setup.state;
+    if (client_ != kAnyClient)
+        throw InputError(
+            fmt::format("client {} needs a folder for its state, since codec.uplink, {}, works with "
+                        "error feedback",
+                        client_, uplink_->name()));
+    return std::filesystem::path(job_.output.dir) / "clients";
+}
+
+std::span<const std::uint32_t> Workshop::samples_of(std::uint32_t client) {
+    if (partition_)
+        return partition_->of(client);
+    if (all_.empty())
+        for (std::uint32_t i = 0; i < data_.size(); ++i)
+            all_.push_back(i);
+    return all_;
+}
+
+void Workshop::note_speed(const TrainingReport& report) {
+    const auto trained = static_cast<double>(report.samples) * job_.train.epochs;
+    const auto speed = static_cast<float>(trained / static_cast<double>(report.seconds));
+    if (std::isfinite(speed))
+        speed_ = speed;
+}
+
+void Workshop::check_widths(const RoundPlan& plan) const {
+    for (std::size_t i = 0; i < plan.plan.layers.size() && !widths_.empty(); ++i)
+        for (const Phase phase : {Phase::forward, Phase::backward, Phase::optimizer})
+            if (const int bits = plan.plan.layers[i][phase]; std::ranges::find(widths_, bits) == widths_.end())
+                throw FormatError(fmt::format("round {}: layer {} {} at {} bits, this node executes {}", plan.round,
+                                              trainer_.schema().layers()[i].name, name_of(phase), bits,
+                                              fmt::join(widths_, ", ")));
+}
+
+void Workshop::check(const RoundPlan& plan) const {
+    const std::size_t layers = trainer_.schema().layer_count();
+    if (plan.plan.layers.size() != layers || plan.uplink_steps.size() != layers)
+        throw FormatError(fmt::format("round {}: a plan for {} layers and {} grid steps, but the model has {}",
+                                      plan.round, plan.plan.layers.size(), plan.uplink_steps.size(), layers));
+    check_widths(plan);
+    if (client_ != kAnyClient && plan.client != client_)
+        throw FormatError(fmt::format("a plan for client {}, but this node speaks for {}", plan.client, client_));
+    if (partition_ && plan.client >= partition_->clients())
+        throw FormatError(fmt::format("client {} of {}", plan.client, partition_->clients()));
+}
+
+}  // namespace dither::detail

@@ -1,0 +1,27 @@
+# dither-node alone: `cmake --install BUILD --component node`, and `cpack -G DEB` in the build folder for its Debian package.
+include(GNUInstallDirs)
+set(deployment ${PROJECT_SOURCE_DIR}/examples/deployment)
+install(TARGETS dither-node RUNTIME COMPONENT node)
+install(FILES ${deployment}/dither-node.service DESTINATION lib/systemd/system COMPONENT node)
+install(FILES ${deployment}/node.env DESTINATION ${CMAKE_INSTALL_DOCDIR}-node/examples COMPONENT node)
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR}-node RENAME copyright COMPONENT node)
+
+set(CPACK_GENERATOR DEB)
+set(CPACK_COMPONENTS_ALL node)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
+set(CPACK_STRIP_FILES ON)
+set(CPACK_PACKAGE_CONTACT "The Dither project <dither@example.org>")
+set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+set(CPACK_DEBIAN_NODE_PACKAGE_NAME dither-node)
+set(CPACK_DEBIAN_NODE_PACKAGE_SECTION science)
+set(CPACK_COMPONENT_NODE_DESCRIPTION
+    "Trains on this machine's data for a federation: the data stays here, quantized\nupdates leave over TLS.")
+set(CPACK_DEBIAN_NODE_PACKAGE_DEPENDS passwd)
+set(CPACK_DEBIAN_NODE_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_LIST_DIR}/postinst ${CMAKE_CURRENT_LIST_DIR}/prerm)
+set(CPACK_DEBIAN_NODE_PACKAGE_CONTROL_STRICT_PERMISSION ON)
+set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+if(CMAKE_SYSTEM_PROCESSOR STREQUAL aarch64)
+    set(CPACK_DEBIAN_PACKAGE_ARCHITECTURE arm64)  # not this machine's
+endif()
+include(CPack)
