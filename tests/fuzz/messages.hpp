@@ -18,13 +18,14 @@ inline std::vector<Message> sample_messages() {
     update.report.layers.resize(2);
     return {
         Hello{.node = "edge-7", .client = 2, .device = {.widths = {4, 8, 32}, .memory = 1 << 20, .speed = 100}},
-        Welcome{"[job]\nseed = 1\n"},
+        Welcome{"[job]\nseed = 1\n", 2},
         plan,
         update,
         Failed{.round = 3, .client = 2, .diverged = true, .reason = "the loss is nan"},
         UpdateAck{.round = 3, .client = 2, .accepted = true},
         RoundCommitted{.round = 3, .client = 2},
         Stop{"done"},
+        Heartbeat{},
     };
 }
 
