@@ -11,6 +11,8 @@
 #include "core/error.hpp"
 #include "node/trainer.hpp"
 
+#include <fmt/ranges.h>
+
 namespace dither {
 namespace {
 
@@ -43,20 +45,24 @@ Options parse(int argc, char** argv) {
     return options;
 }
 
+/// "3x3x1x16"
+std::string text_of(const Shape& shape) {
+    std::vector<std::int64_t> extents;
+    for (int axis = 0; axis < shape.rank(); ++axis)
+        extents.push_back(shape[axis]);
+    return fmt::format("{}", fmt::join(extents, "x"));
+}
+
 /// "3x3x1x16+16,1568x128+128"
-std::string layers_of(const Schema& schema) {
-    std::string text;
+std::string text_of(const Schema& schema) {
+    std::vector<std::string> layers;
     for (const LayerSpec& layer : schema.layers()) {
-        text += text.empty() ? "" : ",";
-        for (std::size_t i = 0; i < layer.tensors.size(); ++i) {
-            std::string extents;
-            const Shape& shape = layer.tensors[i].shape;
-            for (int axis = 0; axis < shape.rank(); ++axis)
-                extents += (axis > 0 ? "x" : "") + std::to_string(shape[axis]);
-            text += (i > 0 ? "+" : "") + extents;
-        }
+        std::vector<std::string> tensors;
+        for (const TensorSpec& tensor : layer.tensors)
+            tensors.push_back(text_of(tensor.shape));
+        layers.push_back(fmt::format("{}", fmt::join(tensors, "+")));
     }
-    return text;
+    return fmt::format("{}", fmt::join(layers, ","));
 }
 
 class Federation {
@@ -84,7 +90,7 @@ public:
             train(client, options_.rounds + 1);
             write(fmt::format("update-{}.f32", client), update_);
         }
-        std::cout << layers_of(trainer_.schema()) << '\n';
+        std::cout << text_of(trainer_.schema()) << '\n';
     }
 
 private:
