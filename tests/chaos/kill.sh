@@ -2,7 +2,7 @@
 # kill -9 of the aggregator and of nodes at random moments of one run: the final model must be the undisturbed run's, bit
 # for bit, and the aggregator must be back in less than 2 s. Four nodes on loopback, over TLS, on Fashion-MNIST.
 #
-#     tests/chaos/kill.sh DIR [--aggregator KILLS] [--nodes KILLS] [--rounds N] [--seed N]      (100, 100, 400, 1)
+#     tests/chaos/kill.sh DIR [--aggregator KILLS] [--nodes KILLS] [--rounds N] [--seed N]      (100, 100, 700, 1)
 #
 # Both kinds of kills happen in the same run, each after a random time of 0.05 to 1 s; the killed process is started
 # again at once. Prints both hashes, the kills that really happened and how long the aggregator took until it listened. BIN: where the programs are (build/release/bin). OVERRIDES: of the job ("--set ...").
@@ -13,7 +13,7 @@ dir=$(realpath -m "$1")
 bin=$(realpath "${BIN:-$(dirname "$0")/../../build/release/bin}")
 cd "$(dirname "$0")/../.."
 shift
-aggregator_kills=100 node_kills=100 rounds=400 seed=1
+aggregator_kills=100 node_kills=100 rounds=700 seed=1
 while [ $# -gt 1 ]; do
     case $1 in
         --aggregator) aggregator_kills=$2 ;;
