@@ -1,5 +1,6 @@
 #include "aggregator/checkpoint.hpp"
 
+#include "aggregator/detail/bytes.hpp"
 #include "aggregator/detail/checkpoint_body.hpp"
 #include "core/durable_file.hpp"
 #include "core/error.hpp"
@@ -18,24 +19,6 @@ namespace {
 constexpr std::string_view kMagic = "DITHMDL1";
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
-
-template <typename Integer>
-void append_little_endian(std::string& out, Integer value) {
-    for (std::size_t byte = 0; byte < sizeof(Integer); ++byte)
-        out.push_back(static_cast<char>(value >> (8 * byte)));
-}
-
-template <typename Integer>
-Integer read_little_endian(std::string_view in) {
-    Integer value = 0;
-    for (std::size_t byte = 0; byte < sizeof(Integer); ++byte)
-        value |= static_cast<Integer>(static_cast<unsigned char>(in[byte])) << (8 * byte);
-    return value;
-}
-
-std::string_view as_text(const Sha256& digest) {
-    return {reinterpret_cast<const char*>(digest.data()), kDigestBytes};
-}
 
 std::string read_file(const std::filesystem::path& file) {
     std::ifstream in(file, std::ios::binary);
@@ -57,10 +40,10 @@ StoredBody checked_body(std::string_view file) {
         throw FormatError("is not a Dither checkpoint: expected it to start with DITHMDL1");
     if (file.size() < kHeaderBytes + kDigestBytes)
         throw FormatError(fmt::format("is truncated: {} bytes, not even a header and a digest", file.size()));
-    const auto version = read_little_endian<std::uint32_t>(file.substr(kMagic.size()));
+    const auto version = load_little<std::uint32_t>(file, kMagic.size());
     if (version < 1 || version > kCheckpointVersion)
         throw FormatError(fmt::format("has version {}, expected 1 .. {}", version, kCheckpointVersion));
-    const auto length = read_little_endian<std::uint64_t>(file.substr(kMagic.size() + 4));
+    const auto length = load_little<std::uint64_t>(file, kMagic.size() + 4);
     const std::size_t present = file.size() - kHeaderBytes - kDigestBytes;
     if (length != present)
         throw FormatError(fmt::format("is truncated or extended: a body of {} bytes, expected {}", present, length));
@@ -143,8 +126,8 @@ void write(const CheckpointOf<Holding>& checkpoint, const ByteSink& sink) {
         sink(bytes);
     };
     std::string header(kMagic);
-    append_little_endian(header, kCheckpointVersion);
-    append_little_endian(header, length);
+    append_little(header, kCheckpointVersion);
+    append_little(header, length);
     sealed(header);
     write_checkpoint_body(checkpoint, sealed);
     sink(as_text(digest.finish()));

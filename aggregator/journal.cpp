@@ -1,10 +1,9 @@
 #include "aggregator/journal.hpp"
 
+#include "aggregator/detail/bytes.hpp"
 #include "core/error.hpp"
-#include "core/little_endian.hpp"
 #include "transport/frame.hpp"
 
-#include <array>
 #include <initializer_list>
 #include <limits>
 #include <optional>
@@ -25,30 +24,10 @@ constexpr std::size_t kHeaderBytes = kRoundAt + sizeof(std::uint32_t) + 2 * kDig
 constexpr std::size_t kLengthBytes = sizeof(std::uint64_t);
 constexpr std::size_t kPlanAt = sizeof(std::uint64_t);  // behind wire_bytes
 
-std::string_view as_text(const Sha256& digest) {
-    return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
-std::string_view as_text(std::span<const std::byte> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-template <Number T>
-void put(std::string& out, T value) {
-    std::array<std::byte, sizeof(T)> bytes;
-    store_little(value, bytes.data());
-    out += as_text(bytes);
-}
-
-template <Number T>
-T get(std::string_view in, std::size_t at) {
-    return load_little<T>(std::as_bytes(std::span(in)).data() + at);
-}
-
 std::string header_of(std::uint32_t round, const Sha256& broadcast) {
     std::string header(kMagic);
-    put(header, kVersion);
-    put(header, round);
+    append_little(header, kVersion);
+    append_little(header, round);
     header += as_text(broadcast);
     return header += as_text(sha256(std::string_view(header)));
 }
@@ -57,7 +36,7 @@ std::string header_of(std::uint32_t round, const Sha256& broadcast) {
 bool is_foreign(std::string_view header) {
     const std::size_t signed_bytes = kHeaderBytes - kDigestBytes;
     return header.size() == kHeaderBytes && header.starts_with(kMagic) &&
-           get<std::uint32_t>(header, kMagic.size()) != kVersion &&
+           load_little<std::uint32_t>(header, kMagic.size()) != kVersion &&
            as_text(sha256(header.substr(0, signed_bytes))) == header.substr(signed_bytes);
 }
 
@@ -65,12 +44,12 @@ bool is_foreign(std::string_view header) {
 std::string head_of(std::size_t frame_bytes, const PrecisionPlan& plan, std::uint64_t wire_bytes) {
     const std::size_t widths = plan.layers.size() * kPhases.size();
     std::string head;
-    put(head, std::uint64_t{kPlanAt + sizeof(std::uint32_t) + widths + frame_bytes});
-    put(head, wire_bytes);
-    put(head, static_cast<std::uint32_t>(plan.layers.size()));
+    append_little(head, std::uint64_t{kPlanAt + sizeof(std::uint32_t) + widths + frame_bytes});
+    append_little(head, wire_bytes);
+    append_little(head, static_cast<std::uint32_t>(plan.layers.size()));
     for (const LayerBits& layer : plan.layers)
         for (const Phase phase : kPhases)
-            put(head, static_cast<std::uint8_t>(layer[phase]));
+            append_little(head, static_cast<std::uint8_t>(layer[phase]));
     return head;
 }
 
@@ -85,7 +64,7 @@ int width_of(char byte) {
 PrecisionPlan take_plan(std::string_view& in) {
     if (in.size() < sizeof(std::uint32_t))
         throw FormatError("no plan");
-    const auto layers = get<std::uint32_t>(in, 0);
+    const auto layers = load_little<std::uint32_t>(in, 0);
     in.remove_prefix(sizeof(layers));
     if (layers > in.size() / kPhases.size())
         throw FormatError(fmt::format("a plan of {} layers in {} bytes", layers, in.size()));
@@ -103,7 +82,7 @@ Journal::Entry parse(std::string_view content) {
     if (content.size() < kPlanAt)
         throw FormatError("no wire_bytes");
     Journal::Entry entry;
-    entry.wire_bytes = get<std::uint64_t>(content, 0);
+    entry.wire_bytes = load_little<std::uint64_t>(content, 0);
     content.remove_prefix(kPlanAt);
     entry.plan = take_plan(content);
     const auto bytes = std::as_bytes(std::span(content));
@@ -148,8 +127,8 @@ void Journal::State::append(std::initializer_list<std::string_view> pieces) {
 bool Journal::State::holds(std::string_view header) const {
     const std::string found = storage.read_part(kFile, 0, kHeaderBytes);
     if (is_foreign(found))
-        throw InputError(
-            fmt::format("{} has version {}, expected {}", kFile, get<std::uint32_t>(found, kMagic.size()), kVersion));
+        throw InputError(fmt::format("{} has version {}, expected {}", kFile,
+                                     load_little<std::uint32_t>(found, kMagic.size()), kVersion));
     return found == header;
 }
 
@@ -159,9 +138,9 @@ std::optional<std::string> Journal::State::entry_at(std::uint64_t at) const {
         return std::nullopt;
     const std::uint64_t most = left - kLengthBytes - kDigestBytes;
     const std::string head = storage.read_part(kFile, at, kLengthBytes);
-    if (head.size() != kLengthBytes || get<std::uint64_t>(head, 0) > most)
+    if (head.size() != kLengthBytes || load_little<std::uint64_t>(head, 0) > most)
         return std::nullopt;
-    const auto length = static_cast<std::size_t>(get<std::uint64_t>(head, 0));
+    const auto length = static_cast<std::size_t>(load_little<std::uint64_t>(head, 0));
     std::string entry = storage.read_part(kFile, at, kLengthBytes + length + kDigestBytes);
     if (entry.size() != kLengthBytes + length + kDigestBytes)
         return std::nullopt;
