@@ -10,7 +10,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
+#include <limits>
 
 namespace dither {
 
@@ -20,36 +20,32 @@ constexpr std::string_view kMagic = "DITHMDL1";
 constexpr std::size_t kHeaderBytes = kMagic.size() + 4 + 8;
 constexpr std::size_t kDigestBytes = std::tuple_size_v<Sha256>;
 
-std::string read_file(const std::filesystem::path& file) {
-    std::ifstream in(file, std::ios::binary);
-    if (!in)
-        throw InputError(fmt::format("{}: cannot open the checkpoint: {}", file.string(), std::strerror(errno)));
-    std::ostringstream text;
-    text << in.rdbuf();
-    return std::move(text).str();
-}
-
 struct StoredBody {
     std::uint32_t version = 0;
-    std::string_view bytes;
+    std::uint64_t length = 0;
 };
 
 /// Of a whole and unaltered file; throws FormatError otherwise.
-StoredBody checked_body(std::string_view file) {
-    if (!file.starts_with(kMagic))
+StoredBody checked_body(const PartReader& read) {
+    const std::string begin = read(0, kHeaderBytes + kDigestBytes);
+    if (!begin.starts_with(kMagic))
         throw FormatError("is not a Dither checkpoint: expected it to start with DITHMDL1");
-    if (file.size() < kHeaderBytes + kDigestBytes)
-        throw FormatError(fmt::format("is truncated: {} bytes, not even a header and a digest", file.size()));
-    const auto version = load_little<std::uint32_t>(file, kMagic.size());
+    if (begin.size() < kHeaderBytes + kDigestBytes)
+        throw FormatError(fmt::format("is truncated: {} bytes, not even a header and a digest", begin.size()));
+    const auto version = load_little<std::uint32_t>(begin, kMagic.size());
     if (version < 1 || version > kCheckpointVersion)
         throw FormatError(fmt::format("has version {}, expected 1 .. {}", version, kCheckpointVersion));
-    const auto length = load_little<std::uint64_t>(file, kMagic.size() + 4);
-    const std::size_t present = file.size() - kHeaderBytes - kDigestBytes;
-    if (length != present)
+    const auto length = load_little<std::uint64_t>(begin, kMagic.size() + 4);
+    const std::uint64_t end = kHeaderBytes + std::min(length, std::numeric_limits<std::uint64_t>::max() / 2);
+    Sha256Stream digest;
+    std::uint64_t size = 0;
+    for (std::string part; !(part = read(size, kPartBytes)).empty(); size += part.size())
+        digest.add(std::string_view(part).substr(0, end - std::min(end, size)));
+    if (const std::uint64_t present = size - kHeaderBytes - kDigestBytes; length != present)
         throw FormatError(fmt::format("is truncated or extended: a body of {} bytes, expected {}", present, length));
-    if (as_text(sha256(file.substr(0, kHeaderBytes + present))) != file.substr(kHeaderBytes + present))
+    if (as_text(digest.finish()) != read(end, kDigestBytes))
         throw FormatError("is altered: its SHA-256 does not match");
-    return {version, file.substr(kHeaderBytes, present)};
+    return {version, length};
 }
 
 void check(const PrecisionPlan& plan, const Schema& schema) {
@@ -148,18 +144,36 @@ void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkp
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& file) {
-    return read_checkpoint(read_file(file), file.string());
+    std::ifstream in(file, std::ios::binary);
+    if (!in)
+        throw InputError(fmt::format("{}: cannot open the checkpoint: {}", file.string(), std::strerror(errno)));
+    const auto read = [&](std::uint64_t offset, std::size_t size) {
+        std::string part(size, '\0');
+        in.clear();
+        in.seekg(static_cast<std::streamoff>(offset));
+        in.read(part.data(), static_cast<std::streamsize>(size));
+        part.resize(static_cast<std::size_t>(in.gcount()));
+        return part;
+    };
+    return read_checkpoint(read, file.string());
 }
 
-Checkpoint read_checkpoint(std::string_view bytes, const std::string& name) {
+Checkpoint read_checkpoint(const PartReader& read, const std::string& name) {
     try {
-        const StoredBody body = checked_body(bytes);
-        Checkpoint checkpoint = parse_checkpoint_body(body.bytes, body.version);
+        const StoredBody body = checked_body(read);
+        Checkpoint checkpoint = parse_checkpoint_body(read, kHeaderBytes, body.length, body.version);
         check(checkpoint);
         return checkpoint;
     } catch (const FormatError& e) {
         throw InputError(fmt::format("{} {}", name, e.what()));
     }
+}
+
+Checkpoint read_checkpoint(std::string_view bytes, const std::string& name) {
+    const auto read = [bytes](std::uint64_t offset, std::size_t size) {
+        return std::string(bytes.substr(std::min<std::uint64_t>(offset, bytes.size()), size));
+    };
+    return read_checkpoint(read, name);
 }
 
 }  // namespace dither

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -86,10 +87,14 @@ void write_checkpoint(const CheckpointView& checkpoint, const ByteSink& sink);
 /// likewise.
 void save_checkpoint(const std::filesystem::path& file, const Checkpoint& checkpoint);
 
+/// Up to `size` bytes of a file from `offset` on, fewer only at its end.
+using PartReader = std::function<std::string(std::uint64_t offset, std::size_t size)>;
+
 /// Throws InputError that names the file when it is missing, truncated, altered, of another version or otherwise no
-/// state of a run.
+/// state of a run. Takes no memory that grows with the model but what it returns: the file is read twice, part by part.
 Checkpoint load_checkpoint(const std::filesystem::path& file);
-/// Likewise of bytes, which `name` names.
+/// Likewise of a file that `name` names.
+Checkpoint read_checkpoint(const PartReader& read, const std::string& name);
 Checkpoint read_checkpoint(std::string_view bytes, const std::string& name);
 
 }  // namespace dither

@@ -43,6 +43,10 @@ void log_round(const RoundRecord& record, const Job& job, const Schema& schema) 
 
 Job load(const DaemonOptions& options) {
     Job job = load_job(options.job, options.overrides);
+    if (job.federation.attack.kind != "none")
+        throw InputError(
+            fmt::format("{}: federation.attack.kind = \"{}\": attacks are for simulations (dither-simulate)",
+                        options.job, job.federation.attack.kind));
     job.output.dir = options.state.string();
     if (!options.data.empty())
         job.data.path = options.data;
@@ -52,6 +56,8 @@ Job load(const DaemonOptions& options) {
 /// Reads the data for its test set, and leaves in the job how nodes have to read theirs.
 Dataset load_test_set(Job& job) {
     DataSplits data = load_data(job.data, job.job.seed);
+    for (const std::string& note : data.notes)
+        spdlog::info("{}", note);
     apply(data.preparation, job.data);
     return std::move(data.test);
 }

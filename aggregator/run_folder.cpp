@@ -89,7 +89,10 @@ void RunFolder::save(const CheckpointView& checkpoint) {
 }
 
 Checkpoint RunFolder::load() const {
-    return read_checkpoint(storage_->read(kCheckpoint).value_or(""), checkpoint_file().string());
+    const auto read = [this](std::uint64_t offset, std::size_t size) {
+        return storage_->read_part(kCheckpoint, offset, size);
+    };
+    return read_checkpoint(read, checkpoint_file().string());
 }
 
 std::uint32_t RunFolder::open_log(std::uint32_t round) {

@@ -34,6 +34,14 @@ void add_changes(RoundRecord& record, std::span<const PlanChange> changes) {
     record.changes.insert(record.changes.end(), changes.begin(), changes.end());
 }
 
+std::vector<Contribution> contributions(std::span<const WeightedReport> reports) {
+    std::vector<Contribution> cohort;
+    cohort.reserve(reports.size());
+    for (const WeightedReport& report : reports)
+        cohort.push_back({.weight = report.weight, .steps = report.report.steps});
+    return cohort;
+}
+
 /// The run itself: between the rounds, the model and the disk.
 class Server {
 public:
@@ -119,8 +127,10 @@ Server::~Server() {
 
 void Server::open_folder(bool resume) {
     RunFolder& folder = setup_.folder;
-    if (resume)
+    if (resume) {
+        state_.good = {};  // the checkpoint brings its own, which can be as large as two models
         state_.restore(folder.load(), folder.checkpoint_file());
+    }
     folder.storage().replace(RunFolder::kJob, to_toml(job_));
     if (!resume)
         save();  // so that an early interrupt can be resumed, too
@@ -168,6 +178,7 @@ RoundOrder Server::order(std::uint32_t round) {
     if (broadcast_.round() != round)  // the run has just begun, or begun again
         broadcast_.prepare(round, std::as_const(*model_).parameters(), state_.controller.plan(), state_.controller,
                            scratch());
+    order.task = broadcast_.take_task();
     order.broadcast = &broadcast_;
     return order;
 }
@@ -232,7 +243,7 @@ std::string Server::advance_model(RoundRecord& record, std::span<const WeightedR
     const std::vector<float> memory = state_.strategy->state();
     const std::span<float> next = runner_.mean();
     mean_rms_ = tensor_rms(model_->schema(), next);
-    state_.strategy->apply(parameters, next);
+    state_.strategy->apply(parameters, next, contributions(reports));
     std::string problem = state_.controller.problem_of(next);
     if (problem.empty() && change_encoder_)
         problem = encode_change(record.round + 1, reports, next);

@@ -2,7 +2,9 @@
 
 #include "core/compute/backend.hpp"
 #include "core/data/dataset.hpp"
-#include "core/data/partition.hpp"
+#include "core/detail/combinations.hpp"
+#include "core/detail/federation_options.hpp"
+#include "core/detail/joining_dots.hpp"
 #include "core/detail/options.hpp"
 #include "core/detail/precision_options.hpp"
 #include "core/detail/quantize_options.hpp"
@@ -30,19 +32,15 @@
 namespace dither {
 namespace {
 
+using detail::Combinations;
 using detail::Option;
 using detail::OptionList;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr std::int64_t kMostClasses = 1 << 20;
-constexpr double kFloatLeast = std::numeric_limits<float>::min();
-constexpr double kFloatMost = std::numeric_limits<float>::max();
 constexpr detail::Interval kPositive{0, kInfinity, true};
 constexpr detail::Interval kNotNegative{0, kInfinity};
-constexpr detail::Interval kShare{0, 1, true};                      // (0, 1]
-constexpr detail::Interval kDecay{0, 1, false, true};               // [0, 1)
-constexpr detail::Interval kFraction{0, 1, true, true};             // (0, 1)
-constexpr std::int64_t kClientLimit = (std::int64_t{1} << 32) - 2;  // 2^32 - 1 stands for the server in StreamKey
+constexpr detail::Interval kShare{0, 1, true};         // (0, 1]
+constexpr detail::Interval kDecay{0, 1, false, true};  // [0, 1)
 
 void declare_codec(OptionList& list, const std::string& table, CodecOptions& options, const std::string& automatic) {
     list.text(table + ".kind", options.kind, "how parameters travel: a kind of codec, see transport/README.md");
@@ -69,53 +67,7 @@ void declare_job(OptionList& list, Job& job) {
     list.integer("job.seed", job.job.seed, 0, "the key of every random number of the run");
     list.integer("job.rounds", job.job.rounds, 1, "rounds of federated training");
     list.integer("job.evaluate_every", job.job.evaluate_every, 1, "rounds between tests; the last is always tested");
-
-    DataOptions& data = job.data;
-    list.choice("data.format", data.format, data_format_choices(), "the format of the files at data.path");
-    list.text("data.path", data.path, "idx, cifar: the folder of the files; csv: the file");
-    list.text(
-        "data.label", data.label,
-        "csv: the column of the label: \"first\", \"last\" or its name in the header; cifar: which of CIFAR-100's "
-        "labels: \"coarse\", the first, or \"fine\", the last");
-    list.choice("data.task", data.task,
-                {{"classification", "labels are classes"}, {"regression", "labels are numbers to predict"}},
-                "csv: what the labels are");
-    list.number("data.test_fraction", data.test_fraction, kFraction,
-                "csv: the share of rows that becomes the test set");
-    list.integer("data.limit", data.limit, 0, "use only so many training samples, the first ones; 0 = all");
-    list.integer("data.classes", data.classes, 0, kMostClasses,
-                 "classes of the labels; 0: as many as the training data shows");
-    list.numbers("data.mean", data.mean, {-kFloatMost, kFloatMost},
-                 "what is subtracted from each channel (of pixel / 255) or feature; []: the training data's mean");
-    list.numbers("data.deviation", data.deviation, {kFloatLeast, kFloatMost},
-                 "what each channel or feature is then divided by; []: the training data's standard deviation");
-    detail::declare_enum(list, "data.augment", data.augment, augmentation_choices(),
-                         "how the images of training batches are varied at random");
-}
-
-void declare_federation(OptionList& list, FederationOptions& federation) {
-    list.integer("federation.clients", federation.clients, 1, kClientLimit, "clients that hold a part of the data");
-    list.integer("federation.cohort", federation.cohort, 1, kClientLimit, "clients whose updates make a round");
-    list.number("federation.over_select", federation.over_select, {1, kInfinity},
-                "asks cohort * over_select clients, rounded up, and takes the first cohort of them; above 1 the set of "
-                "participants, and so the model, depends on who answers first");
-    list.duration("federation.deadline", federation.deadline,
-                  "how long a round may take, in real time; 0s waits for all");
-    list.duration("federation.rejoin", federation.rejoin,
-                  "how long a round waits for a client whose node is away: daemons only, in real time");
-    list.number("federation.quorum", federation.quorum, kShare,
-                "the share of the cohort that a round needs at its deadline");
-    list.text("federation.strategy.kind", federation.strategy.kind,
-              "how updates become a new model: a strategy, see aggregator/README.md");
-    list.number("federation.strategy.server_lr", federation.strategy.server_lr, kPositive,
-                "new model = model + server_lr * mean update");
-    list.integer("federation.strategy.sample_cap", federation.strategy.sample_cap, 1,
-                 "a client weighs at most this: what it says of itself cannot be checked");
-    list.choice("federation.partition.kind", federation.partition.kind, partition_choices(),
-                "how the training set is dealt to the clients");
-    list.number("federation.partition.alpha", federation.partition.alpha, kPositive,
-                "dirichlet: concentration; small values give each client few classes");
-    list.add(detail::devices_option("federation.devices", federation.devices));
+    detail::declare_data(list, job.data);
 }
 
 void declare_training(OptionList& list, Job& job) {
@@ -131,6 +83,8 @@ void declare_training(OptionList& list, Job& job) {
     list.choice("train.loss", train.loss, loss_choices(), "what training makes small");
     list.number("train.label_smoothing", train.label_smoothing, kDecay,
                 "cross_entropy: share of the target that is spread over all classes");
+    list.number("train.proximal", train.proximal, kNotNegative,
+                "FedProx: mu / 2 * |w - w_received|^2 is added to the loss; 0: none");
     list.number("train.clip_norm", train.clip_norm, kNotNegative, "largest norm of the whole gradient; 0: any");
     list.flag("train.master_weights", train.master_weights,
               "keep fp32 weights beside the codes; false: each step rounds the weights to the plan's forward bits, by "
@@ -178,7 +132,7 @@ void declare_profiled_noise(OptionList& list, NoiseOptions& noise) {
 OptionList declare(Job& job) {
     OptionList list;
     declare_job(list, job);
-    declare_federation(list, job.federation);
+    detail::declare_federation(list, job.federation);
     declare_training(list, job);
     detail::declare_precision(list, job.precision);
     detail::declare_quantize(list, "quantize.", job.quantize);
@@ -249,7 +203,12 @@ void apply_node(OptionList& options, const std::string& name, const toml::key& k
     }
 }
 
+/// toml++ 3.3 destroys tables recursively: a key of 50,000 parts would overflow the stack.
+constexpr std::size_t kMostDots = 5000;
+
 toml::table parse_toml(std::string_view text, const Source& source) {
+    if (detail::joining_dots(text) > kMostDots)
+        throw InputError(fmt::format("{}: more than {} dots outside of numbers", source.name, kMostDots));
     try {
         return toml::parse(text);
     } catch (const toml::parse_error& error) {
@@ -271,30 +230,6 @@ toml::table parse_override(const std::string& text, const Source& source) {
         return parse_toml(bare ? text.substr(0, equals + 1) + detail::quoted(value) : text, source);
     }
 }
-
-/// cohort * over_select is rounded up, except for what binary fractions add: 10 * 1.1 is 11.
-constexpr double kTolerance = 1e-9;
-
-/// Refuses options that are fine alone but not together, and says where each was set.
-class Combinations {
-public:
-    Combinations(OptionList& options, std::string source) : options_(options), source_(std::move(source)) {}
-
-    void forbid(bool broken, std::initializer_list<std::string_view> keys, std::string_view reason) const {
-        if (!broken)
-            return;
-        std::vector<std::string> settings;
-        for (const std::string_view key : keys) {
-            const Option& option = *options_.find(key);
-            settings.push_back(fmt::format("{} = {} ({})", key, option.text(), option.where));
-        }
-        throw InputError(fmt::format("{}: {}: {}", source_, fmt::join(settings, ", "), reason));
-    }
-
-private:
-    OptionList& options_;
-    std::string source_;
-};
 
 /// A job that lists layers means them, unless it names another model.
 void choose_listed_layers(Job& job, OptionList& options) {
@@ -327,9 +262,9 @@ bool learns_nothing(const QuantizerOptions& options, const PrecisionOptions& pre
 }
 
 void check_overrides(const Job& job, const Combinations& combinations) {
+    QuantizeOptions alone = job.quantize;
     for (const LayerOverride& override : job.quantize.layers) {
         combinations.forbid(override.settings.empty(), {"quantize.layers"}, "an override with nothing but a match");
-        QuantizeOptions alone = job.quantize;
         alone.layers = {{.match = "*", .settings = override.settings}};
         const QuantizeOptions resolved = options_for(alone, "");
         for (const QuantizerOptions* options : {&resolved.weights, &resolved.activations})
@@ -415,23 +350,15 @@ void check_combinations(const Job& job, const Combinations& combinations) {
     check_codecs(job, combinations);
     combinations.forbid((job.model.name == "layers") == job.model.layers.empty(), {"model.name", "model.layers"},
                         "the model \"layers\" is a list of layers, and no other one has any");
-    const FederationOptions& federation = job.federation;
-    combinations.forbid(federation.cohort > federation.clients, {"federation.cohort", "federation.clients"},
-                        "the cohort is larger than the number of clients");
-    combinations.forbid(std::ceil(federation.cohort * federation.over_select * (1 - kTolerance)) > federation.clients,
-                        {"federation.over_select", "federation.cohort", "federation.clients"},
-                        "cohort * over_select is larger than the number of clients");
-    combinations.forbid(job.data.mean.size() != job.data.deviation.size(), {"data.mean", "data.deviation"},
-                        "as many deviations are needed as means");
-    const bool regression = job.data.format == "csv" && job.data.task == "regression";
+    check_federation(job, combinations);
+    const bool regression = is_regression(job.data);
     combinations.forbid(regression && job.train.loss != "mse", {"train.loss", "data.task"},
                         "regression is trained with the loss \"mse\"");
     combinations.forbid(!regression && job.train.loss == "mse", {"train.loss", "data.format", "data.task"},
                         "labels are trained with the loss \"cross_entropy\"");
-    combinations.forbid(job.data.augment != Augmentation::none && job.data.format == "csv",
-                        {"data.augment", "data.format"}, "only images are augmented, and a table has none");
-    combinations.forbid(regression && federation.partition.kind == "dirichlet",
-                        {"federation.partition.kind", "data.task"}, "dirichlet deals classes, and regression has none");
+    const bool table = job.data.format == "csv" || job.data.format == "libsvm";
+    combinations.forbid(job.data.augment != Augmentation::none && table, {"data.augment", "data.format"},
+                        "only images are augmented, and a table has none");
     const OptimizerOptions& optimizer = job.train.optimizer;
     combinations.forbid(optimizer.nesterov && (optimizer.kind != "sgd" || optimizer.momentum <= 0),
                         {"train.optimizer.nesterov", "train.optimizer.kind", "train.optimizer.momentum"},

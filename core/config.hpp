@@ -29,26 +29,53 @@ struct DataOptions {
     std::string path = "/usr/share/datasets/fashion-mnist";
     std::string label = "last";           ///< csv: which column holds the label: "first", "last" or a header's name;
                                           ///< cifar: which label of CIFAR-100: "coarse", the first, or "fine", the last
-    std::string task = "classification";  ///< csv: classification | regression
-    double test_fraction = 0.2;           ///< csv: the share of rows, drawn by the seed, that becomes the test split
+    std::string groups;                   ///< whose a training sample is, for the partition "natural": a text file with
+                                          ///< a line for each; csv: or a column's name in the header, no feature then
+    std::string task = "classification";  ///< csv, libsvm, npy: classification | regression
+    double test_fraction = 0.2;           ///< of a file that is not split: the share of rows, drawn by the seed, that
+                                          ///< becomes the test split
     std::uint64_t limit = 0;              ///< use at most so many training samples, the first ones; 0 = all
     Augmentation augment = Augmentation::none;  ///< of the images of training batches
     /// What all data of a federation must agree on (core/data/dataset.hpp, Preparation). An aggregator of daemons fills
     /// in what its own data says; nodes then prepare theirs likewise.
-    int classes = 0;                ///< of the labels; 0: as many as the training data shows
-    std::vector<double> mean;       ///< idx, cifar: of each channel; csv: of each feature; empty: the training data's
+    int classes = 0;                  ///< of the labels; 0: as many as the training data shows
+    std::vector<std::string> labels;  ///< images, libsvm: how the data call the classes, in the order of their numbers;
+                                      ///< empty: all that the training data has, ascending
+    std::vector<double> mean;       ///< of images each channel's, of tables each feature's; empty: the training data's
     std::vector<double> deviation;  ///< likewise; inputs are (x - mean) / deviation, of images with x = pixel / 255
 };
 
 struct PartitionOptions {
-    std::string kind = "iid";  ///< one of partition_choices()
-    double alpha = 0.5;        ///< dirichlet's concentration
+    std::string kind = "iid";   ///< one of partition_choices()
+    double alpha = 0.5;         ///< concentration of dirichlet and quantity
+    std::uint32_t shards = 2;   ///< shards: of each client
+    std::uint32_t classes = 2;  ///< pathological: of each client
 };
 
 struct StrategyOptions {
     std::string kind = "fedavg";           ///< make_strategy knows them
-    double server_lr = 1.0;                ///< new model = model + server_lr * mean update
+    double server_lr = 1.0;                ///< the server's learning rate
+    std::string weights = "samples";       ///< samples | uniform: what a client weighs in the mean
     std::uint64_t sample_cap = 1'000'000;  ///< a client weighs at most this: what it says of itself cannot be checked
+    double momentum = 0.9;                 ///< fedavgm
+    double beta1 = 0.9;                    ///< fedadagrad, fedadam, fedyogi
+    double beta2 = 0.99;                   ///< fedadam, fedyogi
+    double tau = 1e-3;                     ///< fedadagrad, fedadam, fedyogi: added to the denominator
+};
+
+/// What stands for a cohort's updates.
+struct AggregationOptions {
+    std::string kind = "mean";  ///< or a robust rule, which make_robust_rule knows
+    double faulty = 0.2;        ///< the share of a cohort that may lie, rounded down to clients; below 1/2
+    bool mixing = false;        ///< nearest-neighbour mixing before the rule
+    double radius = 0;          ///< centered_clipping; 0: the median distance
+};
+
+/// Clients of a simulation that lie.
+struct AttackOptions {
+    std::string kind = "none";  ///< attack_of (aggregator/detail/attack.hpp) knows them
+    double share = 0.2;         ///< of the clients, drawn by the seed; below 1/2
+    double scale = 1;           ///< how hard; what of depends on the kind
 };
 
 /// [[federation.devices]]: what a share of the clients can execute.
@@ -70,6 +97,8 @@ struct FederationOptions {
                                                ///< can come back (Hub::peers_return). Real time.
     double quorum = 0.5;  ///< a round needs this share of the cohort at its deadline, else it is abandoned
     StrategyOptions strategy;
+    AggregationOptions aggregation;
+    AttackOptions attack;
     PartitionOptions partition;
     std::vector<DeviceOptions> devices;
 };
@@ -130,6 +159,7 @@ struct TrainOptions {
     std::uint32_t batch_size = 32;
     std::string loss = "cross_entropy";  ///< one of loss_choices()
     double label_smoothing = 0;          ///< cross_entropy: share of the target that all classes share
+    double proximal = 0;                 ///< FedProx's mu; 0: none
     double clip_norm = 0;                ///< of the whole gradient; 0: none
     bool master_weights = true;          ///< false: weights stay on the codes of the plan's forward bits between steps
     std::uint32_t swa_start = 0;         ///< models are averaged from this round on; 0: not at all

@@ -36,6 +36,7 @@ enum class Purpose : std::uint8_t {
     weight_rounding = 17,
     corruption = 18,
     device = 19,
+    attack = 20,
     test = 255,
 };
 

@@ -54,6 +54,12 @@ DITHER_CLONES double lane_blend(float* average, const float* v, std::size_t coun
     return total;
 }
 
+DITHER_CLONES void each_difference(float* sum, float factor, const float* a, const float* b, std::size_t count) {
+#pragma GCC ivdep
+    for (std::size_t i = 0; i < count; ++i)
+        sum[i] += factor * (a[i] - b[i]);
+}
+
 DITHER_CLONES float lane_magnitudes(const float* v, std::size_t count) {
     std::array<float, kLanes> largest{};
     std::array<float, kLanes> zeros{};  // x * 0 is 0 unless x is infinite or NaN: comparisons alone would drop a NaN
@@ -120,6 +126,12 @@ double root_mean_square(std::span<const float> v) {
 double blend_and_square(std::span<float> average, std::span<const float> v, float memory) {
     require(average.size() == v.size(), "an average of {} values for {}", average.size(), v.size());
     return lane_blend(average.data(), v.data(), v.size(), memory);
+}
+
+void add_difference(std::span<float> sum, float factor, std::span<const float> a, std::span<const float> b) {
+    require(sum.size() == a.size() && sum.size() == b.size(), "a difference of {} and {} values for {}", a.size(),
+            b.size(), sum.size());
+    each_difference(sum.data(), factor, a.data(), b.data(), sum.size());
 }
 
 float max_magnitude(std::span<const float> v) {

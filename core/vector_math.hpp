@@ -15,6 +15,8 @@ double root_mean_square(std::span<const float> v);
 /// average[i] <- memory * average[i] + (1 - memory) * v[i] in the pass that takes squared_norm(v), which it returns.
 /// Both have the same size.
 double blend_and_square(std::span<float> average, std::span<const float> v, float memory);
+/// sum[i] += factor * (a[i] - b[i]), each operation rounded. All have the same size.
+void add_difference(std::span<float> sum, float factor, std::span<const float> a, std::span<const float> b);
 /// max |v[i]|; 0 for an empty vector. Not finite if any value is not.
 float max_magnitude(std::span<const float> v);
 bool all_finite(std::span<const float> v);

@@ -7,6 +7,7 @@ packages=(
     g++ cmake ninja-build pkg-config
     libopenmpi-dev openmpi-bin libeigen3-dev libboost-dev libcereal-dev doctest-dev
     libssl-dev zlib1g-dev libzstd-dev libfmt-dev librandom123-dev libtomlplusplus-dev libcli11-dev nlohmann-json3-dev
+    libzip-dev libstb-dev
     libspdlog-dev openssl curl python3
     libbenchmark-dev librapidcheck-dev
     dataset-fashion-mnist gnuplot-nox jq

@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <iostream>
@@ -52,9 +53,12 @@ int run(const NodeOptions& options, Interruption& interruption, spdlog::logger& 
     const auto& tls = options.connection.tls;
     const std::string id =
         identify(state, options.id, tls ? certified_node(tls->certificate) : std::string(), random_number());
+    std::atomic<std::uint64_t> written{0};
+    TcpChannelOptions connection = options.connection;
+    connection.written = [&written](std::uint64_t bytes) { written += bytes; };
     std::optional<UplinkBudget> budget;
     if (options.uplink_budget > 0)
-        budget.emplace(state.path() / "uplink", options.uplink_budget, today);
+        budget.emplace(state.path() / "uplink", options.uplink_budget, today, [&written] { return written.load(); });
 
     SessionSetup setup{.node = id, .client = options.client, .data_path = options.data, .state = state.path().string()};
     setup.device.widths = options.widths;
@@ -62,8 +66,8 @@ int run(const NodeOptions& options, Interruption& interruption, spdlog::logger& 
     setup.watch = narrate(log);
     Session session(std::move(setup));
     const auto connect = [&]() -> std::unique_ptr<Channel> {
-        auto channel = interruption.hold(connect_tcp(options.connection));
-        log.info("connected to {}", to_string(options.connection.aggregator));
+        auto channel = interruption.hold(connect_tcp(connection));
+        log.info("connected to {}", to_string(connection.aggregator));
         if (budget)
             return std::make_unique<MeteredChannel>(std::move(channel), *budget);
         return channel;

@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/optim/clip.hpp"
+#include "core/optim/local_progress.hpp"
 #include "core/optim/schedule.hpp"
 #include "core/precision/allocation.hpp"
 #include "core/precision/probe.hpp"
@@ -75,6 +76,14 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
     return report;
 }
 
+void Trainer::gather(const TrainingTask& task, std::span<const std::uint32_t> indices, Augmentation augmentation,
+                     const StreamKey& key) {
+    data_.gather(indices, batch_, augmentation, key);
+    if (task.flips_labels)
+        for (std::int32_t& label : batch_.targets.labels)
+            label = data_.classes() - 1 - label;
+}
+
 TrainingReport Trainer::train_locally(const TrainingTask& task, std::span<const std::uint32_t> indices,
                                       std::span<const float> received, std::span<float> update) {
     require(!indices.empty(), "client {} has no training samples", task.client);
@@ -100,6 +109,8 @@ TrainingReport Trainer::train_locally(const TrainingTask& task, std::span<const 
 
     const std::span<const float> trained = model_->parameters();
     std::transform(trained.begin(), trained.end(), received.begin(), update.begin(), std::minus<>());
+    if (normalizes_updates(job_.federation.strategy))
+        normalize(update, report.steps);
     if (!all_finite(update) || !std::isfinite(report.train_loss))
         throw TrainingError(
             fmt::format("client {}, round {}: a parameter or the mean loss is not finite after {} steps", task.client,
@@ -108,8 +119,16 @@ TrainingReport Trainer::train_locally(const TrainingTask& task, std::span<const 
     return report;
 }
 
+void Trainer::normalize(std::span<float> update, std::uint32_t steps) const {
+    const auto factor = static_cast<float>(1 / local_progress(job_.train, steps));
+    for (const LayerSpec& layer : schema().layers())
+        for (float& change : update.subspan(layer.offset, layer.trained_count()))
+            change *= factor;
+}
+
 void Trainer::begin(std::span<const std::uint32_t> indices, std::span<const float> received) {
     std::copy(received.begin(), received.end(), model_->parameters().begin());
+    received_ = received;
     model_->reset();
     optimizer_->reset();
     scaler_.reset();
@@ -126,8 +145,8 @@ void Trainer::measure(const TrainingTask& task, TrainingReport& report) {
     const std::size_t wanted = probe_samples(schema(), task.probe, order_.size() * job_.train.epochs,
                                              job_.train.batch_size, job_.precision.probe_samples);
     const auto batch = std::span(order_).first(std::min(order_.size(), wanted));
-    data_.gather(batch, batch_);
     const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
+    gather(task, batch, Augmentation::none, key);
     try {
         curvature_.measure(*model_, *loss_, batch_, task.probe, key, report.layers);
         if (asks(task.probe, Probe::sensitivity))
@@ -184,7 +203,7 @@ double Trainer::step(const TrainingTask& task, const StreamKey& key, std::size_t
     pass.key.step = number;
     pass.loss_scale = static_cast<float>(scaler_.scale());
     pass.measure = task.plan != nullptr && number % kMeasureEvery == 0;
-    data_.gather(std::span(order_).subspan(first, size), batch_, job_.data.augment, pass.key);
+    gather(task, std::span(order_).subspan(first, size), job_.data.augment, pass.key);
 
     const Tensor output = model_->forward(batch_.inputs, pass);
     Tensor gradient(output.shape(), &model_->arena());
@@ -218,11 +237,22 @@ void Trainer::move_parameters(const TrainingTask& task, const StreamKey& key, bo
         return;
     }
     observe_gradients();
+    if (job_.train.proximal > 0)
+        pull_back();
     if (job_.train.clip_norm > 0)
         clip_gradients(schema(), model_->gradients(), job_.train.clip_norm);
     optimizer_->step(model_->parameters(), model_->gradients(), task.plan, key, learning_rate(task, key.step));
     if (rounder_)
         rounder_->round(model_->parameters(), task.plan, key);
+}
+
+void Trainer::pull_back() {
+    const auto factor = static_cast<float>(job_.train.proximal);
+    for (const LayerSpec& layer : schema().layers()) {
+        const auto trained = [&](auto flat) { return flat.subspan(layer.offset, layer.trained_count()); };
+        add_difference(trained(model_->gradients()), factor, trained(std::as_const(*model_).parameters()),
+                       trained(received_));
+    }
 }
 
 double Trainer::learning_rate(const TrainingTask& task, std::uint32_t number) const {

@@ -28,6 +28,7 @@ struct TrainingTask {
     std::uint32_t round = 0;
     const PrecisionPlan* plan = nullptr;
     Probe probe = Probe::none;
+    bool flips_labels = false;  ///< trains on classes - 1 - label: an attacker of a simulation
 };
 
 /// Not thread-safe: one for each worker. Borrows the data set and the backend. A client's result is a pure function of
@@ -44,16 +45,22 @@ public:
     std::size_t activation_bytes() const { return model_->arena().peak(); }
 
     /// Trains from `received` on the samples at `indices` (at least one) for the job's epochs and writes trained -
-    /// received into `update`. Throws TrainingError when a loss or a parameter is not finite, naming client, round,
-    /// step and value, and InputError where the client has fewer samples than noise.calibration asks for.
+    /// received into `update`, with the strategy "fednova" divided by the local progress. Throws TrainingError when a
+    /// loss or a parameter is not finite, naming client, round, step and value, and InputError where the client has
+    /// fewer samples than noise.calibration asks for.
     TrainingReport train(const TrainingTask& task, std::span<const std::uint32_t> indices,
                          std::span<const float> received, std::span<float> update);
 
 private:
     void begin(std::span<const std::uint32_t> indices, std::span<const float> received);
+    /// Fills the batch.
+    void gather(const TrainingTask& task, std::span<const std::uint32_t> indices, Augmentation augmentation,
+                const StreamKey& key);
     /// Trains, and reports all but what the probe asks for.
     TrainingReport train_locally(const TrainingTask& task, std::span<const std::uint32_t> indices,
                                  std::span<const float> received, std::span<float> update);
+    /// FedNova: divides the trained parameters' changes by the local progress.
+    void normalize(std::span<float> update, std::uint32_t steps) const;
     void measure(const TrainingTask& task, TrainingReport& report);
     void measure_sensitivity(const StreamKey& key, TrainingReport& report);
     /// One optimizer step on the batch that starts at `first`; returns its mean loss.
@@ -69,6 +76,8 @@ private:
     /// One step along the model's gradients, clipped if the job says so; none where they `overflowed` and dynamic loss
     /// scaling tries a smaller scale.
     void move_parameters(const TrainingTask& task, const StreamKey& key, bool overflowed);
+    /// FedProx: adds the gradient of train.proximal / 2 * |w - received|^2.
+    void pull_back();
     /// The schedule's factor for step `number` of the round.
     double learning_rate(const TrainingTask& task, std::uint32_t number) const;
     void observe_gradients();
@@ -87,6 +96,7 @@ private:
     SensitivityProbe sensitivity_;
     Batch batch_;
     std::vector<std::uint32_t> order_;
+    std::span<const float> received_;        ///< the model that the running training starts from
     std::vector<float> smoothed_;            ///< moving average of the gradient, beta = 0.9, for signal_norm
     std::vector<double> squared_gradients_;  ///< of each layer, summed over the steps
 };

@@ -37,6 +37,30 @@ std::uint32_t after_step(std::uint32_t remainder, const std::byte* bytes) {
     return next;
 }
 
+/// Polynomials modulo the CRC's: the highest bit is the coefficient of x^0.
+constexpr std::uint32_t kOne = 0x80000000;
+constexpr std::uint32_t kByteShift = kOne >> 8;  ///< x^8
+
+std::uint32_t product(std::uint32_t a, std::uint32_t b) {
+    std::uint32_t sum = 0;
+    for (std::uint32_t coefficient = kOne; coefficient != 0; coefficient >>= 1) {
+        if ((a & coefficient) != 0)
+            sum ^= b;
+        b = (b >> 1) ^ ((b & 1) != 0 ? kReflectedPolynomial : 0);  // times x
+    }
+    return sum;
+}
+
+std::uint32_t power(std::uint32_t base, std::uint64_t exponent) {
+    std::uint32_t result = kOne;
+    for (; exponent != 0; exponent >>= 1) {
+        if ((exponent & 1) != 0)
+            result = product(result, base);
+        base = product(base, base);
+    }
+    return result;
+}
+
 }  // namespace
 
 std::uint32_t crc32c(std::span<const std::byte> bytes) {
@@ -46,6 +70,11 @@ std::uint32_t crc32c(std::span<const std::byte> bytes) {
     for (const std::byte byte : bytes)
         remainder = (remainder >> 8) ^ kTables[0][(remainder ^ static_cast<std::uint32_t>(byte)) & 0xFF];
     return ~remainder;
+}
+
+/// The remainder of first * x^(8 n) + second: what the initial value and the final complement add to both cancels.
+std::uint32_t crc32c_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_bytes) {
+    return product(power(kByteShift, second_bytes), first) ^ second;
 }
 
 }  // namespace dither::detail

@@ -5,6 +5,7 @@
 #include "transport/detail/body.hpp"
 #include "transport/detail/crc32c.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace dither {
@@ -26,16 +27,6 @@ void check(bool holds, fmt::format_string<Args...> message, Args&&... args) {
         throw FormatError(fmt::format(message, std::forward<Args>(args)...));
 }
 
-void write_header(std::span<std::byte, kFrameHeaderBytes> header, std::uint8_t type, std::span<const std::byte> body) {
-    std::copy(kMagic.begin(), kMagic.end(), header.begin());
-    store_little(kProtocolVersion, header.data() + kVersionAt);
-    store_little(type, header.data() + kTypeAt);
-    store_little(std::uint8_t{0}, header.data() + kFlagsAt);
-    store_little(std::uint64_t{body.size()}, header.data() + kLengthAt);
-    store_little(crc32c(body), header.data() + kBodyCrcAt);
-    store_little(crc32c(header.first(kHeaderCrcAt)), header.data() + kHeaderCrcAt);
-}
-
 }  // namespace
 
 FrameLimits FrameLimits::for_model(std::size_t parameters, std::size_t layers) {
@@ -54,9 +45,23 @@ FrameLimits FrameLimits::for_node() {
 std::vector<std::byte> encode_frame(const Message& message) {
     std::vector<std::byte> frame(kFrameHeaderBytes);
     detail::write_body(message, frame);
-    const std::span<std::byte> all(frame);
-    write_header(all.first<kFrameHeaderBytes>(), detail::type_of(message), all.subspan(kFrameHeaderBytes));
+    const auto body = std::span(frame).subspan(kFrameHeaderBytes);
+    std::ranges::copy(
+        encode_header({.type = detail::type_of(message), .body_bytes = body.size(), .body_crc = crc32c(body)}),
+        frame.begin());
     return frame;
+}
+
+std::array<std::byte, kFrameHeaderBytes> encode_header(const FrameHeader& header) {
+    std::array<std::byte, kFrameHeaderBytes> bytes{};
+    std::ranges::copy(kMagic, bytes.begin());
+    store_little(kProtocolVersion, bytes.data() + kVersionAt);
+    store_little(header.type, bytes.data() + kTypeAt);
+    store_little(std::uint8_t{0}, bytes.data() + kFlagsAt);
+    store_little(header.body_bytes, bytes.data() + kLengthAt);
+    store_little(header.body_crc, bytes.data() + kBodyCrcAt);
+    store_little(crc32c(std::span(bytes).first<kHeaderCrcAt>()), bytes.data() + kHeaderCrcAt);
+    return bytes;
 }
 
 FrameHeader decode_header(std::span<const std::byte> header, const FrameLimits& limits) {

@@ -6,6 +6,7 @@
 
 #include "transport/messages.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,6 +36,7 @@ struct FrameLimits {
 };
 
 std::vector<std::byte> encode_frame(const Message& message);
+std::array<std::byte, kFrameHeaderBytes> encode_header(const FrameHeader& header);
 /// Throws FormatError on a wrong magic, version, type, flag or checksum, and on a length over the limit.
 FrameHeader decode_header(std::span<const std::byte> header, const FrameLimits& limits);
 /// Throws FormatError on a wrong checksum or on a body that does not say exactly one valid message of the header's

@@ -157,19 +157,20 @@ private:
 
     void encode_sections(std::span<const float> values, const Terms& terms, std::vector<std::byte>& out) const {
         SectionWriter writer(coder_ != Coder::packed);
-        std::vector<std::int32_t> q;
         std::array<std::uint32_t, kGridChunk> words;
+        std::array<std::int32_t, kGridChunk> codes;
         for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
             const std::span<const float> all = schema_.slice(values, layer);
             Stream stream = dither_words(terms.key, layer);
-            std::uint32_t used_bits = 0;
-            q.resize(all.size());
+            writer.begin(all.size(), terms.steps[layer], out);
             for (std::size_t offset = 0; offset < all.size(); offset += kGridChunk) {
                 const std::size_t count = std::min(kGridChunk, all.size() - offset);
-                used_bits |= round_chunk(layer, all.subspan(offset, count), terms.steps[layer], stream,
-                                         std::span(words).first(count), std::span(q).subspan(offset, count));
+                const auto q = std::span(codes).first(count);
+                const std::uint32_t used_bits = round_chunk(layer, all.subspan(offset, count), terms.steps[layer],
+                                                            stream, std::span(words).first(count), q);
+                writer.add(q, used_bits, out);
             }
-            writer.append(q, static_cast<unsigned>(std::bit_width(used_bits)), terms.steps[layer], out);
+            writer.finish(out);
         }
     }
 

@@ -3,6 +3,9 @@
 //     P(q on the near side) = exp(-t / scale) / 2        P(q on the far side) = exp(-(1 - t) / scale) / 2
 #include "transport/detail/grid_model.hpp"
 
+#include "core/error.hpp"
+#include "core/simd.hpp"
+
 namespace dither::detail {
 namespace {
 
@@ -61,12 +64,27 @@ constexpr auto kLarger = [] {
     return table;
 }();
 
+/// With word = 2^24 u, t = (near + 1/2) / 2^24 and near = min(word, 2^24 - 1 - word).
+DITHER_CLONES void draw_all(const std::uint32_t* words, std::size_t count, std::int32_t* levels, std::int32_t* sides) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint32_t upper = 0U - (words[i] >> 31);
+        const std::uint32_t near = (words[i] >> 8 ^ upper) & 0xffffff;
+        levels[i] = level_of(static_cast<float>(static_cast<std::int32_t>(2 * near + 1))) - 25 * 16;
+        sides[i] = static_cast<std::int32_t>((upper & 0x80000000) | ((1U << 23) - near) >> 16);
+    }
+}
+
 }  // namespace
 
+void Dithers::draw(std::span<const std::uint32_t> words) {
+    require(words.size() <= kGridChunk, "{} roundings at once, expected at most {}", words.size(), kGridChunk);
+    draw_all(words.data(), words.size(), levels_.data(), sides_.data());
+}
+
 GridModel::GridModel() : by_ratio_(kMovedByRatio), by_both_(kMoved), near_side_(kNear) {
-    for (auto& by_scale : larger_)
-        for (std::size_t scale = 0; scale < by_scale.size(); ++scale)
-            by_scale[scale].fill(kLarger[scale]);
+    for (std::size_t scale = 0; scale < larger_.size(); ++scale)
+        for (auto& by_place : larger_[scale])
+            by_place.fill(kLarger[scale]);
 }
 
 }  // namespace dither::detail

@@ -17,9 +17,7 @@ constexpr unsigned kMaxWidth = 32;
 
 enum class Mode : std::uint8_t { packed = 0, zstd = 1 };
 
-void append_header(Mode mode, unsigned width, std::size_t bytes, float step, std::vector<std::byte>& out) {
-    out.resize(out.size() + kSectionHeaderBytes);
-    std::byte* header = out.data() + out.size() - kSectionHeaderBytes;
+void write_header(Mode mode, unsigned width, std::size_t bytes, float step, std::byte* header) {
     store_little(static_cast<std::uint8_t>(mode), header);
     store_little(static_cast<std::uint8_t>(width), header + 1);
     store_little(static_cast<std::uint32_t>(bytes), header + 2);
@@ -149,18 +147,62 @@ void check_grid(bool holds, std::size_t layer, std::string_view problem) {
         throw FormatError(fmt::format("grid payload, layer {}: {}", layer, problem));
 }
 
-void SectionWriter::append(std::span<const std::int32_t> q, unsigned width, float step, std::vector<std::byte>& out) {
-    const std::size_t packed = packed_bytes(q.size(), width);
+void SectionWriter::begin(std::size_t count, float step, std::vector<std::byte>& out) {
+    begin_ = out.size();
+    count_ = count;
+    added_ = 0;
+    step_ = step;
+    width_ = 0;
+    q_.clear();
+    out.resize(begin_ + kSectionHeaderBytes);
+}
+
+void SectionWriter::add(std::span<const std::int32_t> q, std::uint32_t used_bits, std::vector<std::byte>& out) {
+    const unsigned width = std::max(width_, static_cast<unsigned>(std::bit_width(used_bits)));
     if (compresses_) {
-        split_planes(q, planes_of(width), planes_);
-        if (compressor_.compress(planes_, packed, compressed_)) {
-            append_header(Mode::zstd, width, compressed_.size(), step, out);
-            out.insert(out.end(), compressed_.begin(), compressed_.end());
-            return;
-        }
+        q_.insert(q_.end(), q.begin(), q.end());
+    } else {
+        if (width > width_)
+            widen(width, out);
+        pack(q, width, out);
     }
-    append_header(Mode::packed, width, packed, step, out);
-    pack(q, width, out);
+    width_ = width;
+    added_ += q.size();
+}
+
+/// The codes so far, packed again. That is seldom much: the largest of many is hardly larger than that of the first.
+void SectionWriter::widen(unsigned width, std::vector<std::byte>& out) {
+    const std::size_t begin = begin_ + kSectionHeaderBytes;
+    const std::size_t narrow = packed_bytes(kGridChunk, width_);
+    const std::size_t wide = packed_bytes(kGridChunk, width);
+    const std::size_t chunks = added_ / kGridChunk;
+    out.reserve(begin + packed_bytes(count_, width) + sizeof(std::uint64_t));
+    out.resize(begin + chunks * wide);
+    q_.resize(kGridChunk);
+    for (std::size_t chunk = chunks; chunk-- > 0;) {  // from the last one on, which leaves the others' bytes alone
+        unpack(std::span<const std::byte>(out).subspan(begin + chunk * narrow, narrow), width_, q_);
+        repacked_.clear();
+        pack(q_, width, repacked_);
+        std::ranges::copy(repacked_, out.begin() + static_cast<std::ptrdiff_t>(begin + chunk * wide));
+    }
+}
+
+void SectionWriter::finish(std::vector<std::byte>& out) {
+    if (compresses_) {
+        if (compress(out))
+            return;
+        pack(q_, width_, out);
+    }
+    write_header(Mode::packed, width_, packed_bytes(count_, width_), step_, out.data() + begin_);
+}
+
+bool SectionWriter::compress(std::vector<std::byte>& out) {
+    split_planes(q_, planes_of(width_), planes_);
+    if (!compressor_.compress(planes_, packed_bytes(q_.size(), width_), compressed_))
+        return false;
+    write_header(Mode::zstd, width_, compressed_.size(), step_, out.data() + begin_);
+    out.insert(out.end(), compressed_.begin(), compressed_.end());
+    return true;
 }
 
 void SectionReader::open(std::size_t layer, std::size_t count, float step) {

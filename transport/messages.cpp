@@ -214,6 +214,11 @@ void detail::write_body(const Message& message, std::vector<std::byte>& out) {
     std::visit([&](const auto& content) { serialize(writer, content); }, message);
 }
 
+void detail::write_body(const Message& message, std::vector<std::byte>& out, std::vector<SharedPiece>& shared) {
+    BoundedWriter writer(name_of(message), out, &shared);
+    std::visit([&](const auto& content) { serialize(writer, content); }, message);
+}
+
 Message detail::read_body(std::uint8_t type, std::vector<std::byte> body, std::uint32_t max_layers) {
     Message message = empty_message(type);
     BoundedReader reader(name_of(message), body, max_layers);

@@ -14,6 +14,7 @@
 #include "core/precision/policy.hpp"
 #include "core/precision/statistics.hpp"
 #include "core/sha256.hpp"
+#include "transport/shared_bytes.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -47,9 +48,9 @@ struct Welcome {
 /// A model, or what one round changed of it: the model of round r is that of round r - 1 plus the decoded part of round
 /// r, in floats.
 struct ModelPart {
-    std::uint32_t round = 0;         ///< whose model it leads to
-    std::vector<float> steps;        ///< one a layer: the grid of this payload; empty: no grid
-    std::vector<std::byte> payload;  ///< empty: the round changed nothing
+    std::uint32_t round = 0;   ///< whose model it leads to
+    std::vector<float> steps;  ///< one a layer: the grid of this payload; empty: no grid
+    SharedBytes payload;       ///< empty: the round changed nothing
     bool operator==(const ModelPart&) const = default;
 
     /// In the body of a RoundPlan.

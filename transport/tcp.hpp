@@ -54,6 +54,8 @@ struct TcpHubOptions {
     std::size_t strangers_an_address = 64;                 ///< of one IPv4 address or IPv6 /64; loopback is not limited
     std::size_t in_flight_bytes = std::size_t{256} << 20;  ///< received, not yet taken by next_event(): beyond it
                                                            ///< sockets are not read, except for one frame
+    std::size_t queued_bytes = std::size_t{256} << 20;     ///< memory of what waits for all peers, beyond two frames:
+                                                           ///< the peer that takes most of it is lost
     /// Told what operators should know, a line a refusal or reload, at most 120 a minute; on the hub's own thread.
     std::function<void(const std::string& line)> log;
 };
@@ -62,7 +64,8 @@ struct TcpHubOptions {
 struct HubStatistics {
     std::uint64_t accepted = 0;     ///< connections
     std::uint64_t refused = 0;      ///< of these: by handshake, limits, or a frame that is none
-    std::uint64_t connections = 0;  ///< now
+    std::uint64_t connections = 0;  ///< now, strangers included
+    std::uint64_t peers = 0;        ///< of these: have proved who they are and said hello
     std::uint64_t bytes_in = 0;     ///< of frames, heartbeats included; without TLS and what lies below
     std::uint64_t bytes_out = 0;
 };
@@ -76,8 +79,8 @@ public:
     ~TcpHub() override;
 
     Endpoint endpoint() const;  ///< where it listens, with the port that it got
-    /// Reads certificates, revocation list and allowed ids again. Connections that are no longer allowed end; all
-    /// others go on. Throws InputError if a file cannot be used, and everything is as before.
+    /// Reads certificates, revocation list and allowed ids again. Peers that are no longer allowed are told why and
+    /// lost; all others go on. Throws InputError if a file cannot be used, and everything is as before.
     void reload();
     HubStatistics statistics() const;
 
@@ -98,6 +101,9 @@ struct TcpChannelOptions {
     std::optional<TlsFiles> tls;  ///< none: plaintext, refused (InputError) unless the aggregator is on loopback
     ConnectionLimits limits;
     std::chrono::milliseconds connect{10'000};  ///< for TCP, and again for TLS, with each of its host's addresses
+    /// Told of bytes that a socket has taken: frames, heartbeats, and TLS with its handshake, even of attempts that
+    /// fail. On a thread of the channel's; it throws nothing.
+    std::function<void(std::uint64_t bytes)> written;
 };
 
 /// A node's end: connected, and the aggregator's certificate checked, when it returns. A thread of its own answers for

@@ -42,10 +42,10 @@ void AccessRules::require_allowed(const std::string& node) const {
         throw FormatError(fmt::format("node {} is not allowed here", node));
 }
 
-void AccessRules::require_still_allowed(const std::string& node, const TlsStream& stream) const {
+void AccessRules::require_still_allowed(const std::string& node, const TlsStream* stream) const {
     require_allowed(node);
-    if (tls_)
-        stream.require_trusted_by(*tls_);
+    if (stream != nullptr)
+        stream->require_trusted_by(*tls_);
 }
 
 }  // namespace dither::detail

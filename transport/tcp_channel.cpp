@@ -38,8 +38,9 @@ detail::Socket dial(asio::io_context& context, const Address& address, std::chro
     while (!result && context.run_one_until(until) > 0) {
     }
     const bool in_time = result.has_value();
+    error_code ignored;
     if (!in_time)
-        socket.close();
+        socket.close(ignored);
     while (!result)
         context.run_one();
     if (!in_time || *result)
@@ -70,8 +71,8 @@ private:
     void opened(Connection& connection) override;
     void heard(Connection& connection, Message message, std::size_t wire_bytes) override;
     bool may_read(Connection& connection) override;
-    void ended(Connection& connection, const Ending& ending) override;
-    void closed(Connection& connection) override;
+    void ended(Connection& connection, Ending ending) noexcept override;
+    void closed(Connection& connection) noexcept override;
 
     const ConnectionLimits limits_;
     std::vector<std::byte> scratch_ = std::vector<std::byte>(kScratchBytes);
@@ -102,6 +103,7 @@ ConnectionLimits limits_of(const TcpChannelOptions& options) {
 
 Dialled::Dialled(const TcpChannelOptions& options, const TlsContext* tls, const Address& address)
     : limits_(limits_of(options)),
+      traffic_{.written = options.written},
       shared_{.owner = *this, .limits = limits_, .traffic = traffic_, .scratch = scratch_},
       ticker_(io_.context(), detail::check_interval(limits_), [this] { connection_->check(Clock::now()); }) {
     const auto make_stream = [&](detail::Socket& socket) -> std::unique_ptr<detail::ByteStream> {
@@ -113,7 +115,7 @@ Dialled::Dialled(const TcpChannelOptions& options, const TlsContext* tls, const 
     connection_->admit(FrameLimits::for_node());
     connection_->start();
     ticker_.start();
-    io_.start();
+    io_.start([this] { ticker_.go_on(); });
     await_open(address);
 }
 
@@ -163,9 +165,9 @@ void Dialled::fail(const Ending& ending) {
 }
 
 void Dialled::send(const Message& message) {
-    auto frame = std::make_shared<const std::vector<std::byte>>(encode_frame(message));
-    asio::post(io_.context(),
-               [connection = connection_, frame = std::move(frame)]() mutable { connection->send(std::move(frame)); });
+    asio::post(io_.context(), [connection = connection_, frame = detail::OutgoingFrame(message)]() mutable {
+        connection->send(std::move(frame));
+    });
 }
 
 void Dialled::stop() {
@@ -193,17 +195,17 @@ bool Dialled::may_read(Connection&) {
     return !full_;
 }
 
-void Dialled::ended(Connection&, const Ending& ending) {
+void Dialled::ended(Connection&, Ending ending) noexcept {
     const std::lock_guard lock(mutex_);
-    ending_ = ending;
+    ending_ = std::move(ending);
     changed_.notify_all();
 }
 
-void Dialled::closed(Connection&) {
+void Dialled::closed(Connection&) noexcept {
     const std::lock_guard lock(mutex_);
     closed_ = true;
     if (!ending_)
-        ending_ = {Ending::Kind::broken, "it is closed"};
+        ending_ = {Ending::Kind::broken, "it is closed"};  // short: it takes no memory
     changed_.notify_all();
 }
 
@@ -220,6 +222,8 @@ std::unique_ptr<TcpChannel> connect_tcp(const TcpChannelOptions& options) {
             return std::make_unique<Dialled>(options, tls ? &*tls : nullptr, address);
         } catch (const IoError& error) {
             reasons += (reasons.empty() ? "" : "; ") + std::string(error.what());
+        } catch (const boost::system::system_error& error) {
+            throw IoError(fmt::format("cannot connect to {}: {}", to_string(options.aggregator), error.what()));
         }
     }
     throw IoError(fmt::format("cannot connect to {}: {}", to_string(options.aggregator), reasons));

@@ -16,13 +16,10 @@ using boost::system::error_code;
 using std::chrono::duration;
 using std::chrono::milliseconds;
 
-/// What one connection may read before the others have their turn.
+/// What one connection may read, or write, before the others have their turn.
 constexpr std::size_t kTurnBytes = std::size_t{256} << 10;
-
-const Connection::Frame& heartbeat_frame() {
-    static const auto frame = std::make_shared<const std::vector<std::byte>>(encode_frame(Heartbeat{}));
-    return frame;
-}
+/// What a call counts at least, so that a turn ends whatever the size of the pieces.
+constexpr std::size_t kLeastBytes = kTurnBytes / 64;
 
 double seconds(Clock::duration time) {
     return duration<double>(time).count();
@@ -46,7 +43,7 @@ void Connection::expect(const char* what) {
     expected_until_ = Clock::now() + shared_.limits.handshake;
 }
 
-void Connection::send(Frame frame) {
+void Connection::send(OutgoingFrame frame) {
     if (phase_ != Phase::handshake && phase_ != Phase::open)
         return;
     guard([&] { enqueue(std::move(frame)); });
@@ -54,14 +51,30 @@ void Connection::send(Frame frame) {
         advance();
 }
 
-void Connection::enqueue(Frame frame) {
+void Connection::enqueue(OutgoingFrame frame) {
     if (queued_bytes_ > shared_.limits.queue_bytes)
         throw FormatError(fmt::format("{} bytes wait for it: it does not read", queued_bytes_));
     if (queue_.empty())
         last_said_ = Clock::now();
-    const std::size_t size = frame->size();
     queue_.push_back(std::move(frame));
-    queued_bytes_ += size;
+    queued_bytes_ += queue_.back().size();
+}
+
+double Connection::queued_memory() const {
+    double memory = 0;
+    for (const OutgoingFrame& frame : queue_) {
+        memory += static_cast<double>(frame.own_bytes());
+        for (const SharedPiece& piece : frame.shared())
+            memory += static_cast<double>(piece.bytes.size()) / static_cast<double>(piece.bytes.copies());
+    }
+    return memory;
+}
+
+std::size_t Connection::largest_queued() const {
+    std::size_t largest = 0;
+    for (const OutgoingFrame& frame : queue_)
+        largest = std::max(largest, frame.size());
+    return largest;
 }
 
 void Connection::finish() {
@@ -72,21 +85,23 @@ void Connection::finish() {
     begin_closing();
 }
 
-void Connection::end(const Ending& ending) {
+void Connection::end(Ending ending) {
     if (phase_ == Phase::closed)
         return;
     if (phase_ == Phase::closing)
         return close();
     begin_closing();
     queue_.clear();
-    shared_.owner.ended(*this, ending);
-    if (ending.kind != Ending::Kind::refused)
+    const Ending::Kind kind = ending.kind;
+    shared_.owner.ended(*this, std::move(ending));
+    if (kind != Ending::Kind::refused)
         close();
 }
 
 /// The socket stays open until the other end has let go, too: closed at once, with bytes unread, it would take back
 /// what the other end has not read yet.
 void Connection::begin_closing() {
+    count_written();
     phase_ = Phase::closing;
     expected_ = nullptr;
     closing_until_ = Clock::now() + shared_.limits.linger;
@@ -96,6 +111,7 @@ void Connection::begin_closing() {
 void Connection::close() {
     if (std::exchange(phase_, Phase::closed) == Phase::closed)
         return;
+    count_written();
     error_code ignored;
     socket_.close(ignored);
     shared_.owner.closed(*this);
@@ -109,11 +125,13 @@ void Connection::guard(Work work) {
             work();
         } catch (const FormatError& error) {
             end({Ending::Kind::refused, error.what()});
-        } catch (const IoError& error) {
+        } catch (const std::bad_alloc&) {
+            throw;
+        } catch (const std::exception& error) {
             end({Ending::Kind::broken, error.what()});
         }
     } catch (const std::bad_alloc&) {
-        end({Ending::Kind::broken, "out of memory"});  // so short that it takes none
+        end({Ending::Kind::broken, kNoMemory});
     }
 }
 
@@ -131,10 +149,20 @@ void Connection::step() {
     write_queued();
     if (phase_ == Phase::closing)
         close_if_delivered();
+    count_written();
+}
+
+void Connection::count_written() {
+    const std::uint64_t written = stream_->written();
+    const std::uint64_t more = written - std::exchange(counted_, written);
+    if (more > 0 && shared_.traffic.written)
+        shared_.traffic.written(more);
 }
 
 bool Connection::shake_hands() {
-    if (!done(stream_->handshake()))
+    const Step step = stream_->handshake();
+    count_written();
+    if (!done(step))
         return false;
     phase_ = Phase::open;
     expected_ = nullptr;
@@ -156,7 +184,7 @@ void Connection::read_available() {
         if (!done(read))
             return;
         take(shared_.scratch.first(count));
-        turn += count;
+        turn += std::max(count, kLeastBytes);
         if (turn >= kTurnBytes)
             return continue_later();
     }
@@ -177,11 +205,14 @@ void Connection::take(std::span<const std::byte> bytes) {
 }
 
 void Connection::write_queued() {
-    while (!queue_.empty() && phase_ != Phase::closed) {
-        const std::span<const std::byte> frame(*queue_.front());
+    for (std::size_t turn = 0; !queue_.empty() && phase_ != Phase::closed;) {
+        if (turn >= kTurnBytes)
+            return continue_later();
+        const OutgoingFrame& frame = queue_.front();
         std::size_t count = 0;
-        if (!done(stream_->write(frame.subspan(written_), count)))
+        if (!done(stream_->write(frame.from(written_), count)))
             return;
+        turn += std::max(count, kLeastBytes);
         last_said_ = Clock::now();
         shared_.traffic.out += count;
         queued_bytes_ -= count;
@@ -229,6 +260,10 @@ void Connection::check(Clock::time_point now) {
     guard([&] {
         if (phase_ == Phase::closing && now >= closing_until_)
             close();
+        if (given_up_)
+            return end({Ending::Kind::broken, kNoMemory});
+        if (std::exchange(stalled_, false))
+            advance();
         if (expected_ != nullptr && now >= expected_until_)
             throw FormatError(fmt::format("{} did not come within {} s", expected_, seconds(shared_.limits.handshake)));
         if (phase_ == Phase::open) {
@@ -262,7 +297,7 @@ void Connection::check_frame(Clock::time_point now) const {
 
 void Connection::beat(Clock::time_point now) {
     if (queue_.empty() && now - last_said_ >= shared_.limits.heartbeat)
-        send(heartbeat_frame());
+        send(OutgoingFrame(Heartbeat{}));
 }
 
 bool Connection::done(Step step) {
@@ -275,21 +310,33 @@ bool Connection::done(Step step) {
     return step == Step::done;
 }
 
-void Connection::wait(WaitType type, bool& waiting) {
-    if (std::exchange(waiting, true))
+template <typename Start>
+void Connection::arrange(bool& arranged, Start start) {
+    if (std::exchange(arranged, true))
         return;
-    socket_.async_wait(type, [self = shared_from_this(), &waiting](const error_code&) {
-        waiting = false;
-        self->advance();
+    try {
+        start();
+    } catch (const std::exception&) {
+        arranged = false;
+        stalled_ = true;
+    }
+}
+
+void Connection::wait(WaitType type, bool& waiting) {
+    arrange(waiting, [&] {
+        socket_.async_wait(type, [self = shared_from_this(), &waiting](const error_code&) {
+            waiting = false;
+            self->advance();
+        });
     });
 }
 
 void Connection::continue_later() {
-    if (std::exchange(continues_, true))
-        return;
-    asio::post(socket_.get_executor(), [self = shared_from_this()] {
-        self->continues_ = false;
-        self->advance();
+    arrange(continues_, [this] {
+        asio::post(socket_.get_executor(), [self = shared_from_this()] {
+            self->continues_ = false;
+            self->advance();
+        });
     });
 }
 

@@ -49,17 +49,17 @@ std::string to_string(const Endpoint& endpoint) {
 namespace detail {
 
 std::vector<Address> resolve(const Endpoint& endpoint) {
-    boost::asio::io_context context;
-    ip::tcp::resolver resolver(context);
-    boost::system::error_code error;
-    const auto found =
-        resolver.resolve(endpoint.host, std::to_string(endpoint.port), ip::tcp::resolver::numeric_service, error);
-    if (error || found.empty())
-        throw IoError(fmt::format("{}: {}", endpoint.host, error.message()));
-    std::vector<Address> addresses;
-    for (const auto& entry : found)
-        addresses.push_back(entry.endpoint());
-    return addresses;
+    try {
+        boost::asio::io_context context;  // takes files, of which there may be none
+        ip::tcp::resolver resolver(context);
+        std::vector<Address> addresses;
+        for (const auto& entry :
+             resolver.resolve(endpoint.host, std::to_string(endpoint.port), ip::tcp::resolver::numeric_service))
+            addresses.push_back(entry.endpoint());
+        return addresses;
+    } catch (const boost::system::system_error& error) {
+        throw IoError(fmt::format("{}: {}", endpoint.host, error.code().message()));
+    }
 }
 
 bool is_loopback(const Address& address) {

@@ -8,7 +8,7 @@ namespace dither::detail {
 void EventQueue::expect(PeerId peer) {
     const std::lock_guard lock(mutex_);
     if (!closed_)
-        bytes_of_.emplace(peer, 0);
+        peers_.emplace(peer, Peer{.load = {}, .last = Items(1)});
 }
 
 void EventQueue::push(PeerJoined joined) {
@@ -22,27 +22,37 @@ void EventQueue::push(Received received) {
     add({received.peer, bytes, std::move(received)});
 }
 
-void EventQueue::push_last(PeerLost lost) {
+void EventQueue::push_last(PeerLost lost) noexcept {
     const std::lock_guard lock(mutex_);
-    const PeerId peer = lost.peer;
-    add({peer, 0, std::move(lost)});
-    bytes_of_.erase(peer);
+    const auto peer = peers_.find(lost.peer);
+    if (peer == peers_.end())
+        return;
+    Items& last = peer->second.last;
+    last.front() = {lost.peer, 0, std::move(lost)};
+    items_.splice(items_.end(), last);
+    peers_.erase(peer);
+    arrived_.notify_one();
 }
 
 void EventQueue::add(Item item) {
-    const auto peer = bytes_of_.find(item.peer);
-    if (peer == bytes_of_.end())
+    const auto peer = peers_.find(item.peer);
+    if (peer == peers_.end())
         return;
-    peer->second += item.bytes;
-    bytes_ += item.bytes;
+    const std::size_t bytes = item.bytes;
     items_.push_back(std::move(item));
+    bytes_ += bytes;
+    peer->second.load.bytes += bytes;
+    ++peer->second.load.messages;
     arrived_.notify_one();
 }
 
 void EventQueue::subtract(const Item& item) {
     bytes_ -= item.bytes;
-    if (const auto peer = bytes_of_.find(item.peer); peer != bytes_of_.end())
-        peer->second -= item.bytes;
+    const auto peer = peers_.find(item.peer);
+    if (peer == peers_.end())
+        return;
+    peer->second.load.bytes -= item.bytes;
+    --peer->second.load.messages;
 }
 
 std::optional<HubEvent> EventQueue::pop(Clock::time_point until) {
@@ -61,7 +71,7 @@ std::optional<HubEvent> EventQueue::pop(Clock::time_point until) {
 
 void EventQueue::forget(PeerId peer) {
     const std::lock_guard lock(mutex_);
-    bytes_of_.erase(peer);
+    peers_.erase(peer);
     std::erase_if(items_, [&](const Item& item) {
         if (item.peer == peer)
             subtract(item);
@@ -72,7 +82,7 @@ void EventQueue::forget(PeerId peer) {
 void EventQueue::close() {
     const std::lock_guard lock(mutex_);
     closed_ = true;
-    bytes_of_.clear();
+    peers_.clear();
     items_.clear();
     bytes_ = 0;
 }
@@ -82,10 +92,10 @@ std::size_t EventQueue::bytes() const {
     return bytes_;
 }
 
-std::size_t EventQueue::bytes_of(PeerId peer) const {
+EventQueue::Load EventQueue::load_of(PeerId peer) const {
     const std::lock_guard lock(mutex_);
-    const auto found = bytes_of_.find(peer);
-    return found == bytes_of_.end() ? 0 : found->second;
+    const auto found = peers_.find(peer);
+    return found == peers_.end() ? Load{} : found->second.load;
 }
 
 void EventQueue::ask_for_room() {

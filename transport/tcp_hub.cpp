@@ -1,9 +1,11 @@
 // What the hub does on the thread of its caller.
 #include "transport/tcp.hpp"
 
+#include "core/error.hpp"
 #include "transport/detail/tcp_server.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace dither {
 namespace {
@@ -32,65 +34,75 @@ std::optional<HubEvent> TcpHub::Server::next_event(Clock::time_point deadline) {
 }
 
 std::size_t TcpHub::Server::send(PeerId peer, const Message& message) {
-    auto connection = connection_of(peer);
+    const auto connection = connection_of(peer);
     if (connection == nullptr)
         return 0;
-    auto frame = std::make_shared<const std::vector<std::byte>>(encode_frame(message));
-    const std::size_t size = frame->size();
-    post([connection = std::move(connection), frame = std::move(frame)]() mutable {
-        connection->send(std::move(frame));
-    });
-    return size;
+    try {
+        detail::OutgoingFrame frame(message);
+        const std::size_t size = frame.size();
+        if (post([connection, frame = std::move(frame)]() mutable { connection->send(std::move(frame)); }))
+            return size;
+    } catch (const std::bad_alloc&) {
+    }
+    connection->give_up();
+    return 0;
 }
 
 void TcpHub::Server::admit(PeerId peer, const FrameLimits& limits) {
-    auto connection = connection_of(peer);
+    const auto connection = connection_of(peer);
     if (connection == nullptr)
         return;
     connection->admit(limits);
-    post([this, connection = std::move(connection)] {
-        if (const auto guest = guests_.find(connection.get()); guest != guests_.end())
-            guest->second.admitted = true;
-        resume_parked();
-    });
+    resume_parked_later();
 }
 
 void TcpHub::Server::drop(PeerId peer, const std::string& reason) {
     send(peer, Stop{reason});
     events_.forget(peer);
-    auto connection = forget(peer);
+    const auto connection = forget(peer);
     if (connection == nullptr)
         return;
-    post([this, connection = std::move(connection)] {
+    const bool is_posted = post([this, connection] {
         connection->finish();
         resume_parked();
     });
+    if (!is_posted)
+        connection->give_up();
 }
 
 void TcpHub::Server::close() {
     if (std::exchange(is_closed_, true))
         return;
     events_.close();
-    std::promise<void> all_gone;
-    post([this, &all_gone] { begin_closing(all_gone); });
-    all_gone.get_future().wait();
+    try {
+        std::promise<void> all_gone;
+        if (post([this, &all_gone] { begin_closing(all_gone); }))
+            all_gone.get_future().wait();
+    } catch (const std::bad_alloc&) {  // then what is queued is not delivered
+    }
     io_.stop();
     peers_.clear();
 }
 
 void TcpHub::Server::reload() {
-    post([this, rules = std::make_shared<AccessRules>(options_)] { apply(std::move(*rules)); });
+    if (!post([this, rules = std::make_shared<AccessRules>(options_)] { apply(std::move(*rules)); }))
+        throw std::bad_alloc();
 }
 
 HubStatistics TcpHub::Server::statistics() const {
+    const std::lock_guard lock(mutex_);
     return {.accepted = accepted_,
             .refused = refused_,
             .connections = connected_,
+            .peers = peers_.size(),
             .bytes_in = traffic_.in,
             .bytes_out = traffic_.out};
 }
 
-TcpHub::TcpHub(const TcpHubOptions& options) : server_(std::make_unique<Server>(options)) {}
+TcpHub::TcpHub(const TcpHubOptions& options) try : server_(std::make_unique<Server>(options)) {
+} catch (const boost::system::system_error& error) {
+    throw IoError(fmt::format("{}: {}", to_string(options.listen), error.code().message()));
+}
 
 TcpHub::~TcpHub() = default;
 

@@ -16,8 +16,13 @@ using detail::Connection;
 using detail::Ending;
 
 constexpr std::chrono::milliseconds kPauseOfAccepting{100};  ///< where there are no files left for sockets
+constexpr std::string_view kNoHello = "it left without a hello";
 /// What a peer may have in the queue before it is admitted.
 constexpr std::size_t kUnadmittedBytes = FrameLimits{}.body_bytes;
+/// Of one peer in the queue: an honest one has answers to two tasks there, and a hello.
+constexpr std::size_t kWaitingMessages = 16;
+/// Bytes a second that the one frame must bring which all others wait for.
+constexpr double kExemptRate = 64 << 10;
 
 }  // namespace
 
@@ -26,14 +31,14 @@ TcpHub::Server::Server(const TcpHubOptions& options)
       rules_(options),
       log_(options.log),
       shared_{.owner = *this, .limits = options_.limits, .traffic = traffic_, .scratch = scratch_, .must_read = true},
-      events_([this] { post([this] { resume_parked(); }); }),
+      events_([this] { resume_parked_later(); }),
       acceptor_(io_.context()),
       ticker_(io_.context(), detail::check_interval(options_.limits), [this] { tick(); }),
       accept_again_(io_.context()) {
     listen();
     accept();
     ticker_.start();
-    io_.start();
+    io_.start([this] { ticker_.go_on(); });
 }
 
 void TcpHub::Server::listen() {
@@ -54,15 +59,18 @@ void TcpHub::Server::listen() {
 
 /// Strangers beyond the limit wait where the kernel keeps them: when a thousand nodes come back at once, they all get
 /// in.
-void TcpHub::Server::accept() {
+void TcpHub::Server::accept() noexcept {
     if (accepting_ || closing_ || strangers_ >= options_.strangers)
         return;
-    accepting_ = true;
-    acceptor_.async_accept([this](const error_code& error, detail::Socket socket) {
-        accepting_ = false;
-        if (error != asio::error::operation_aborted)
-            accepted(error, std::move(socket));
-    });
+    try {
+        acceptor_.async_accept([this](const error_code& error, detail::Socket socket) {
+            accepting_ = false;
+            if (error != asio::error::operation_aborted)
+                accepted(error, std::move(socket));
+        });
+        accepting_ = true;
+    } catch (const std::exception&) {
+    }
 }
 
 void TcpHub::Server::accepted(const error_code& error, detail::Socket socket) {
@@ -70,14 +78,11 @@ void TcpHub::Server::accepted(const error_code& error, detail::Socket socket) {
         return;
     if (!error) {
         accept_failed_ = false;
-        error_code gone;
-        const Address address = socket.remote_endpoint(gone);
-        if (!gone)
-            welcome(std::move(socket), address);
+        welcome(std::move(socket));
         return accept();
     }
     if (!std::exchange(accept_failed_, true))
-        log_.line(fmt::format("cannot accept connections: {}; trying on", error.message()));
+        log(fmt::format("cannot accept connections: {}; trying on", error.message()));
     accept_again_.expires_after(kPauseOfAccepting);
     accept_again_.async_wait([this](const error_code& cancelled) {
         if (!cancelled)
@@ -94,21 +99,25 @@ const char* TcpHub::Server::refusal(const std::string& origin) const {
     return nullptr;
 }
 
-void TcpHub::Server::welcome(detail::Socket socket, const Address& address) {
+void TcpHub::Server::welcome(detail::Socket socket) {
+    error_code gone;
+    const Address address = socket.remote_endpoint(gone);
+    if (gone)
+        return;
     ++accepted_;
-    Guest guest{.connection = nullptr,
-                .address = detail::text_of(address),
-                .origin = detail::is_loopback(address) ? "" : detail::origin_of(address)};
-    if (const char* const reason = refusal(guest.origin))
-        return refuse(guest.name(), reason);
+    Guest guest{.connection = nullptr, .address = {}, .origin = {}};
     try {
-        admit_stranger(std::move(guest), std::move(socket));
-    } catch (const std::bad_alloc&) {
-        refuse(detail::text_of(address), "no memory is left for it");
+        guest.address = detail::text_of(address);
+        guest.origin = detail::is_loopback(address) ? "" : detail::origin_of(address);
+        if (const char* const reason = refusal(guest.origin))
+            return refuse(guest, reason);
+        admit_stranger(guest, std::move(socket));
+    } catch (const std::exception&) {
+        refuse(guest, detail::kNoMemory);
     }
 }
 
-void TcpHub::Server::admit_stranger(Guest guest, detail::Socket socket) {
+void TcpHub::Server::admit_stranger(Guest& guest, detail::Socket socket) {
     const auto make_stream = [&](detail::Socket& connected) -> std::unique_ptr<detail::ByteStream> {
         if (rules_.tls() == nullptr)
             return detail::make_plain_stream(connected);
@@ -116,20 +125,31 @@ void TcpHub::Server::admit_stranger(Guest guest, detail::Socket socket) {
         guest.tls = stream.get();
         return stream;
     };
+    std::size_t* const of_origin = guest.origin.empty() ? nullptr : &strangers_of_[guest.origin];
     const auto connection = std::make_shared<Connection>(std::move(socket), make_stream, shared_);
     guest.connection = connection;
-    const std::string origin = guest.origin;
-    guests_.emplace(connection.get(), std::move(guest));
+    guests_.emplace(connection.get(), guest);
     ++strangers_;
     ++connected_;
-    if (!origin.empty())
-        ++strangers_of_[origin];
+    if (of_origin != nullptr)
+        ++*of_origin;
     connection->start();
 }
 
-void TcpHub::Server::refuse(const std::string& who, const std::string& reason) {
+void TcpHub::Server::refuse(const Guest& guest, std::string_view reason) noexcept {
     ++refused_;
-    log_.line(fmt::format("{} refused: {}", who, reason));
+    try {
+        log(fmt::format("{} refused: {}", guest.name(), reason));
+    } catch (const std::exception&) {
+        log(detail::kNoMemory);
+    }
+}
+
+void TcpHub::Server::log(std::string_view line) noexcept {
+    try {
+        log_.line(std::string(line));
+    } catch (const std::exception&) {  // a line is lost
+    }
 }
 
 std::vector<std::shared_ptr<Connection>> TcpHub::Server::connections() const {
@@ -141,19 +161,52 @@ std::vector<std::shared_ptr<Connection>> TcpHub::Server::connections() const {
 }
 
 void TcpHub::Server::tick() {
+    accept();
+    if (closing_)
+        finish_all();
+    if (rules_have_changed_)
+        check_all_again();
     const auto now = Clock::now();
     for (const auto& connection : connections())
         connection->check(now);
+    hurry_exempt(now);
+    shed();
+    resume_parked();
 }
 
-void TcpHub::Server::no_stranger(Guest& guest) {
+/// What waits for peers is bounded. A payload that the aggregator still broadcasts is shared by many, and hardly
+/// counts; one that only a slow peer still waits for counts whole.
+void TcpHub::Server::shed() {
+    const auto all = connections();
+    for (;;) {
+        double memory = 0, most = 0;
+        std::size_t largest = 0;
+        Connection* greediest = nullptr;
+        for (const auto& connection : all) {
+            const double own = connection->queued_memory();
+            memory += own;
+            largest = std::max(largest, connection->largest_queued());
+            if (own > most) {
+                most = own;
+                greediest = connection.get();
+            }
+        }
+        if (memory <= static_cast<double>(options_.queued_bytes + 2 * largest))
+            return;
+        greediest->end({Ending::Kind::refused, fmt::format("{:.0f} bytes wait for it, more than for any other: it does "
+                                                           "not read fast enough",
+                                                           most)});
+    }
+}
+
+void TcpHub::Server::no_stranger(Guest& guest) noexcept {
     --strangers_;
     if (const auto same = strangers_of_.find(guest.origin); same != strangers_of_.end() && --same->second == 0)
         strangers_of_.erase(same);
     accept();
 }
 
-void TcpHub::Server::closed(Connection& connection) {
+void TcpHub::Server::closed(Connection& connection) noexcept {
     const auto found = guests_.find(&connection);
     account(found->second, 0);
     if (found->second.peer == 0)
@@ -168,9 +221,13 @@ void TcpHub::Server::begin_closing(std::promise<void>& all_gone) {
     all_gone_ = &all_gone;
     error_code ignored;
     acceptor_.close(ignored);
+    tell_if_all_gone();
+    finish_all();
+}
+
+void TcpHub::Server::finish_all() {
     for (const auto& connection : connections())
         connection->finish();
-    tell_if_all_gone();
 }
 
 void TcpHub::Server::tell_if_all_gone() {
@@ -185,7 +242,7 @@ void TcpHub::Server::opened(Connection& connection) {
     if (guest.tls != nullptr) {
         guest.node = guest.tls->node();
         if (guest.knocked_before)
-            rules_.require_still_allowed(guest.node, *guest.tls);
+            rules_.require_still_allowed(guest.node, guest.tls);
         else
             rules_.require_allowed(guest.node);
     }
@@ -208,6 +265,7 @@ void TcpHub::Server::join(Guest& guest, const Message& first) {
         throw FormatError(fmt::format("it calls itself {}, and its certificate does not", hello->node));
     if (guest.tls == nullptr)
         rules_.require_allowed(hello->node);
+    guest.node = hello->node;
     guest.connection->came_true();
     guest.peer = ++last_peer_;
     no_stranger(guest);
@@ -216,21 +274,21 @@ void TcpHub::Server::join(Guest& guest, const Message& first) {
         peers_.emplace(guest.peer, guest.connection);
     }
     events_.expect(guest.peer);
-    events_.push(PeerJoined{guest.peer, guest.node});
+    events_.push(PeerJoined{guest.peer, guest.tls != nullptr ? guest.node : ""});
 }
 
-void TcpHub::Server::ended(Connection& connection, const Ending& ending) {
-    Guest& guest = guests_.at(&connection);
+void TcpHub::Server::ended(Connection& connection, Ending ending) noexcept {
+    Guest& guest = guests_.find(&connection)->second;
     account(guest, 0);
     if (guest.peer == 0)
-        return refuse(guest.name(), ending.kind == Ending::Kind::left ? "it left without a hello" : ending.reason);
+        return refuse(guest, ending.kind == Ending::Kind::left ? kNoHello : ending.reason);
     if (ending.kind == Ending::Kind::refused)
-        refuse(guest.name(), ending.reason);
+        refuse(guest, ending.reason);
     {
         const std::lock_guard lock(mutex_);
         peers_.erase(guest.peer);
     }
-    events_.push_last(PeerLost{guest.peer, ending.reason});
+    events_.push_last(PeerLost{guest.peer, std::move(ending.reason)});
 }
 
 // Backpressure
@@ -248,21 +306,44 @@ bool TcpHub::Server::may_read(Connection& connection) {
     return false;
 }
 
-/// Beyond the budget, one frame may go on when nothing else would ever make room: all that is held are frames that have
-/// not ended.
+/// Who says much waits until that is taken: others are heard in between. Beyond the budget, one frame may go on when
+/// nothing else would ever make room: all that is held are frames that have not ended.
 bool TcpHub::Server::has_room(const Guest& guest) {
-    if (!guest.admitted && events_.bytes_of(guest.peer) >= kUnadmittedBytes)
+    const auto load = events_.load_of(guest.peer);
+    if (load.messages >= kWaitingMessages || (!guest.connection->admitted() && load.bytes >= kUnadmittedBytes))
         return false;
     const std::size_t taken = events_.bytes();
     if (taken + partial_bytes_ < options_.in_flight_bytes)
         return true;
     if (taken != 0 || guest.partial == 0 || (exempt_ != nullptr && exempt_ != guest.connection.get()))
         return false;
-    exempt_ = guest.connection.get();
+    if (std::exchange(exempt_, guest.connection.get()) == nullptr)
+        be_patient_with(guest);
     return true;
 }
 
-void TcpHub::Server::account(Guest& guest, std::size_t partial) {
+/// The one that all others wait for must not take its time.
+void TcpHub::Server::hurry_exempt(Clock::time_point now) {
+    if (exempt_ == nullptr)
+        return;
+    const Guest& guest = guests_.at(exempt_);
+    const bool others_wait = !parked_.empty() && events_.bytes() + partial_bytes_ >= options_.in_flight_bytes;
+    if (guest.parked || !others_wait)
+        return be_patient_with(guest);
+    const double seconds = std::chrono::duration<double>(now - exempt_since_).count();
+    const bool is_slow = static_cast<double>(guest.partial - exempt_from_) < kExemptRate * seconds;
+    if (is_slow && now - exempt_since_ >= options_.limits.header)
+        guest.connection->end(
+            {Ending::Kind::refused,
+             fmt::format("others wait for its frame, and it brings fewer than {:.0f} bytes a second", kExemptRate)});
+}
+
+void TcpHub::Server::be_patient_with(const Guest& exempt) {
+    exempt_since_ = Clock::now();
+    exempt_from_ = exempt.partial;
+}
+
+void TcpHub::Server::account(Guest& guest, std::size_t partial) noexcept {
     const bool ends = partial < guest.partial;
     partial_bytes_ += partial - std::exchange(guest.partial, partial);
     if (!ends)
@@ -270,7 +351,7 @@ void TcpHub::Server::account(Guest& guest, std::size_t partial) {
     if (exempt_ == guest.connection.get())
         exempt_ = nullptr;
     if (!parked_.empty())
-        post([this] { resume_parked(); });
+        resume_parked_later();
 }
 
 void TcpHub::Server::resume_parked() {
@@ -285,22 +366,43 @@ void TcpHub::Server::resume_parked() {
 
 void TcpHub::Server::apply(AccessRules rules) {
     rules_ = std::move(rules);
-    const std::uint64_t before = refused_;
-    for (const auto& connection : connections())
-        check_again(guests_.at(connection.get()));
-    log_.line(fmt::format("certificates and lists are read again: {} connections ended", refused_ - before));
+    check_all_again();
 }
 
-void TcpHub::Server::check_again(Guest& guest) {
+void TcpHub::Server::check_all_again() {
+    rules_have_changed_ = true;
+    std::size_t ended = 0;
+    for (const auto& connection : connections())
+        ended += check_again(guests_.at(connection.get())) ? 0 : 1;
+    rules_have_changed_ = false;
+    log(fmt::format("certificates and lists are read again: {} connections ended", ended));
+}
+
+bool TcpHub::Server::check_again(Guest& guest) {
+    if (guest.connection->is_over())
+        return true;
     if (guest.node.empty()) {
         guest.knocked_before = true;
-        return;
+        return true;
     }
     try {
-        rules_.require_still_allowed(guest.node, *guest.tls);
+        rules_.require_still_allowed(guest.node, guest.tls);
+        return true;
     } catch (const FormatError& error) {
-        guest.connection->end({Ending::Kind::refused, error.what()});
+        part(guest, error.what());
+        return false;
     }
+}
+
+void TcpHub::Server::part(Guest& guest, const std::string& reason) {
+    const auto connection = guest.connection;  // saying so may be its end, and the guest's
+    if (guest.peer == 0)
+        return connection->end({Ending::Kind::refused, reason});
+    connection->send(detail::OutgoingFrame(Stop{reason}));
+    if (connection->is_over())
+        return;
+    ended(*connection, {Ending::Kind::refused, reason});
+    connection->finish();
 }
 
 }  // namespace dither

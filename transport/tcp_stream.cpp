@@ -35,6 +35,7 @@ public:
     Step write(std::span<const std::byte> from, std::size_t& count) override {
         error_code error;
         count = socket_.write_some(asio::buffer(from.data(), from.size()), error);
+        written_ += count;
         return step_of(error, Step::needs_writable);
     }
 
@@ -43,8 +44,11 @@ public:
         socket_.shutdown(Socket::shutdown_send, ignored);
     }
 
+    std::uint64_t written() const override { return written_; }
+
 private:
     Socket& socket_;
+    std::uint64_t written_ = 0;
 };
 
 }  // namespace

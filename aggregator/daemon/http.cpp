@@ -4,12 +4,14 @@
 
 #include <utility>
 
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 
 #include <chrono>
 #include <cstddef>
+#include <exception>
 #include <thread>
 
 namespace dither {
@@ -22,6 +24,7 @@ namespace http = beast::http;
 using asio::ip::tcp;
 
 constexpr std::chrono::seconds kPatience{5};
+constexpr std::chrono::milliseconds kRespite{10};
 constexpr std::size_t kRequestBytes = 4096;
 constexpr std::size_t kConnections = 16;
 
@@ -113,8 +116,7 @@ public:
         } catch (const boost::system::system_error& error) {
             throw IoError(fmt::format("{}: cannot listen for HTTP: {}", to_string(listen), error.code().message()));
         }
-        accept();
-        thread_ = std::thread([this] { context_.run(); });
+        thread_ = std::thread([this] { run(); });
     }
     Listener(const Listener&) = delete;
     Listener& operator=(const Listener&) = delete;
@@ -129,21 +131,38 @@ public:
     }
 
 private:
+    /// Whatever leaves a handler, as where there is no memory for a page, costs one conversation.
+    void run() {
+        while (!context_.stopped()) {
+            try {
+                accept_if_room();
+                context_.run_for(kPatience);
+            } catch (const std::exception&) {
+                std::this_thread::sleep_for(kRespite);
+            }
+        }
+    }
+
     void accept() {
-        accepting_ = true;
         acceptor_.async_accept([this](beast::error_code error, tcp::socket socket) {
             accepting_ = false;
             if (error)
                 return retry();
+            const auto conversation = std::make_shared<Conversation>(std::move(socket), pages_, [this] { ended(); });
             ++open_;
-            std::make_shared<Conversation>(std::move(socket), pages_, [this] { ended(); })->read();
+            conversation->read();
             accept_if_room();
         });
+        accepting_ = true;
     }
 
-    void ended() {
+    /// From a destructor: if there is no memory for accepting, run() does it.
+    void ended() noexcept {
         --open_;
-        accept_if_room();
+        try {
+            accept_if_room();
+        } catch (const std::exception&) {
+        }
     }
 
     void accept_if_room() {
@@ -161,6 +180,7 @@ private:
     bool accepting_ = false;
     std::size_t open_ = 0;
     asio::io_context context_{1};
+    asio::executor_work_guard<asio::io_context::executor_type> work_{context_.get_executor()};
     asio::steady_timer pause_{context_};
     tcp::acceptor acceptor_;
     std::thread thread_;

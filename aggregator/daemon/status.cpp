@@ -101,6 +101,7 @@ std::string Status::json() const {
         {"rounds", rounds_},
         {"arrived", arrived_},
         {"cohort", cohort_},
+        {"peers", hub.peers},
         {"connections", hub.connections},
         {"since_start",
          {{"rounds_committed", committed_},
@@ -129,7 +130,8 @@ std::string Status::metrics() const {
     Exposition out;
     out.one("round", "gauge", "The round that runs, or that has just ended.", round_);
     out.one("updates_in_round", "gauge", "Updates of the running round that were accepted.", arrived_);
-    out.one("connections", "gauge", "Nodes that are connected.", hub.connections);
+    out.one("peers", "gauge", "Nodes that are connected, have proved who they are and said hello.", hub.peers);
+    out.one("connections", "gauge", "Connections, those of strangers included.", hub.connections);
     out.metric("connections_total", "counter", "Connections since the start.");
     out.sample(hub.accepted, R"({result="accepted"})");
     out.sample(hub.refused, R"({result="refused"})");

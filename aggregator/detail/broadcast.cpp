@@ -2,6 +2,7 @@
 
 #include "aggregator/detail/byte_budget.hpp"
 #include "aggregator/sampling.hpp"
+#include "core/error.hpp"
 #include "core/rng.hpp"
 #include "transport/frame.hpp"
 #include "transport/held_model.hpp"
@@ -9,6 +10,7 @@
 #include <fmt/format.h>
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace dither {
 
@@ -90,6 +92,13 @@ GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model,
     return choice;
 }
 
+RoundPlan Broadcast::take_task() {
+    std::vector<ModelPart> parts = std::exchange(task_.parts, {});
+    RoundPlan task = task_;
+    task.parts = std::move(parts);
+    return task;
+}
+
 void Broadcast::encode(const Controller& controller) {
     task_.plan = controller.plan();
     const auto uplink = controller.uplink_steps();
@@ -101,7 +110,9 @@ void Broadcast::encode(const Controller& controller) {
     whole.round = task_.round;
     if (whole_codec_->needs_steps())
         whole.steps.assign(controller.downlink_steps().begin(), controller.downlink_steps().end());
-    whole_codec_->encode(model_, downlink_terms(job_.job.seed, whole), whole.payload);
+    std::vector<std::byte> payload;
+    whole_codec_->encode(model_, downlink_terms(job_.job.seed, whole), payload);
+    whole.payload = std::move(payload);
 }
 
 void Broadcast::decode(const Codec& codec, const ModelPart& part, std::span<float> out) const {
@@ -150,15 +161,16 @@ const ModelPart* Broadcast::newest() const {
 }
 
 std::vector<ModelPart> Broadcast::parts(std::uint32_t base) const {
-    if (!sends_changes_)
-        return task_.parts;
+    require(sends_changes_, "whole models are in the task");
     if (base != 0) {
         const auto since = history_.since(base);
         return {since.begin(), since.end()};
     }
     std::vector<ModelPart> parts(1);
     parts.front().round = task_.round;
-    whole_codec_->encode(model_, {}, parts.front().payload);
+    std::vector<std::byte> payload;
+    whole_codec_->encode(model_, {}, payload);
+    parts.front().payload = std::move(payload);
     if (const ModelPart* change = newest())
         parts.push_back(*change);
     return parts;

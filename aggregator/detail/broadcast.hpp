@@ -41,8 +41,9 @@ public:
                        Controller& controller, std::span<float> scratch);
     /// The round that was prepared last, 0 for none.
     std::uint32_t round() const { return task_.round; }
-    /// What it sends, but for what differs between clients. Where whole models are sent, theirs is in it.
-    RoundPlan task() const { return task_; }
+    /// What it sends, but for what differs between clients; once. Where whole models are sent, theirs is in it, and not
+    /// here any more.
+    RoundPlan take_task();
     /// So many bytes may the payload of round `round`'s change take, for all that the round's clients are sent to stay
     /// within half the byte budget; infinite without one. `counted_now`: the updates of the round before, in ascending
     /// order of clients, who hold its model.
@@ -53,7 +54,7 @@ public:
     /// The round that the parts for a node build on which holds the model of round `held` (0: none, but every node can
     /// make that of round 1); 0 if it needs a whole model.
     std::uint32_t base_for(std::uint32_t held) const { return sends_changes_ ? history_.base_for(held) : 0; }
-    /// The parts on `base`, and what they take in a plan.
+    /// The parts on `base`, where changes are sent, and what they take in a plan.
     std::vector<ModelPart> parts(std::uint32_t base) const;
     std::uint64_t parts_bytes(std::uint32_t base) const;
 

@@ -43,7 +43,9 @@ void ChangeEncoder::encode(std::span<const float> change, double coarseness, Con
     controller.choose_delta(change, coarseness);
     if (codec_->needs_steps())
         part.steps.assign(controller.delta_steps().begin(), controller.delta_steps().end());
-    codec_->encode(change, downlink_terms(seed_, part), part.payload);
+    std::vector<std::byte> payload;
+    codec_->encode(change, downlink_terms(seed_, part), payload);
+    part.payload = std::move(payload);
 }
 
 void ChangeEncoder::keep_residual(std::vector<float>& residual) {

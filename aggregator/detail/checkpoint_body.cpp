@@ -1,11 +1,11 @@
 #include "aggregator/detail/checkpoint_body.hpp"
 
+#include "aggregator/detail/bounded_input.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
 #include <array>
 #include <functional>
-#include <istream>
 #include <ostream>
 #include <span>
 #include <streambuf>
@@ -46,8 +46,15 @@ void load(Archive& archive, Shape& shape) {
     std::array<std::int64_t, Shape::kMaxRank> extents{};
     if (rank > extents.size())
         throw FormatError(fmt::format("a shape of rank {}", rank));
-    for (int axis = 0; axis < rank; ++axis)
-        archive(extents[static_cast<std::size_t>(axis)]);
+    constexpr std::int64_t kMost = std::int64_t{1} << 48;  // of any product of extents
+    std::int64_t product = 1;
+    for (int axis = 0; axis < rank; ++axis) {
+        std::int64_t& extent = extents[static_cast<std::size_t>(axis)];
+        archive(extent);
+        if (extent < 0 || extent > kMost / std::max<std::int64_t>(product, 1))
+            throw FormatError(fmt::format("a shape with an extent of {}", extent));
+        product *= extent;
+    }
     const std::array<Shape, Shape::kMaxRank + 1> of_rank{Shape{}, Shape{extents[0]}, Shape{extents[0], extents[1]},
                                                          Shape{extents[0], extents[1], extents[2]},
                                                          Shape{extents[0], extents[1], extents[2], extents[3]}};
@@ -119,7 +126,7 @@ void load(Archive& archive, ModelPart& part) {
     std::string payload;
     archive(part.round, part.steps, payload);
     const auto bytes = std::as_bytes(std::span(payload));
-    part.payload.assign(bytes.begin(), bytes.end());
+    part.payload = std::vector<std::byte>(bytes.begin(), bytes.end());
 }
 
 template <typename Archive>
@@ -264,13 +271,24 @@ private:
     std::string small_;
 };
 
-/// Reads bytes where they are.
+/// Reads part by part.
 class Reading final : public std::streambuf {
 public:
-    explicit Reading(std::string_view bytes) {
-        char* begin = const_cast<char*>(bytes.data());  // a streambuf's word for it; nobody writes
-        setg(begin, begin, begin + bytes.size());
+    Reading(const PartReader& read, std::uint64_t begin, std::uint64_t length)
+        : read_(read), next_(begin), end_(begin + length) {}
+
+private:
+    int_type underflow() override {
+        part_ = read_(next_, static_cast<std::size_t>(std::min<std::uint64_t>(kPartBytes, end_ - next_)));
+        next_ += part_.size();
+        setg(part_.data(), part_.data(), part_.data() + part_.size());
+        return part_.empty() ? traits_type::eof() : traits_type::to_int_type(part_.front());
     }
+
+    const PartReader& read_;
+    std::uint64_t next_;
+    std::uint64_t end_;
+    std::string part_;
 };
 
 template <typename Holding>
@@ -292,20 +310,22 @@ void write_checkpoint_body(const CheckpointView& checkpoint, const ByteSink& sin
     write_body(checkpoint, sink);
 }
 
-Checkpoint parse_checkpoint_body(std::string_view body, std::uint32_t version) {
+Checkpoint parse_checkpoint_body(const PartReader& read, std::uint64_t begin, std::uint64_t length,
+                                 std::uint32_t version) {
     Checkpoint checkpoint;
-    Reading buffer(body);
-    std::istream in(&buffer);
+    Reading buffer(read, begin, length);
+    std::uint64_t left = 0;
     try {
-        cereal::PortableBinaryInputArchive archive(in, cereal::PortableBinaryInputArchive::Options::LittleEndian());
+        BoundedInput archive(buffer, length);
         serialize_body(archive, checkpoint, version);
+        left = archive.left();
         checkpoint.version = version;
         if (version < 4)
             checkpoint.model_round = checkpoint.round;
-    } catch (const std::exception& e) {  // cereal's, a schema's or a shape's, or memory that a count asks for in vain
+    } catch (const std::exception& e) {  // the archive's, cereal's, a schema's or a shape's
         throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
     }
-    if (in.peek() != std::istream::traits_type::eof())
+    if (left != 0)
         throw FormatError("has a body that goes on after its last field");
     return checkpoint;
 }

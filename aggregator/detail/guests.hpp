@@ -21,6 +21,7 @@ struct Guest {
     std::uint32_t client = kAnyClient;  ///< that it speaks for; kAnyClient: a worker
     Device device{};                    ///< as a peer that speaks for one client describes itself; else without limits
     std::uint32_t held = 0;             ///< a worker: the round whose model it has after all that it was sent; 0: none
+    bool answered_unasked = false;      ///< and the log has said so
 
     bool hosts_any() const { return client == kAnyClient; }
 };

@@ -1,6 +1,7 @@
 #include "aggregator/detail/round_runner.hpp"
 
 #include "core/error.hpp"
+#include "core/liars.hpp"
 
 #include <algorithm>
 #include <iterator>
@@ -30,7 +31,10 @@ RoundRunner::RoundRunner(const ServerSetup& setup, const Schema& schema, const S
       check_(setup.job.train, schema, *codec_),
       accumulator_(schema),
       guests_(setup.job, schema, setup.registry, peers_return_),
-      receipts_(setup.hub, setup.journal) {}
+      receipts_(setup.hub, setup.journal) {
+    if (Gathering::is_needed(federation_))
+        gathering_.emplace(federation_, seed_, schema.parameters());
+}
 
 bool RoundRunner::gather_peers(std::size_t count, Clock::time_point until) {
     const auto all_have_left = [&] { return !peers_return_ && had_peers_ && dispatcher_.size() == 0; };
@@ -55,13 +59,18 @@ RoundOutcome RoundRunner::run(RoundOrder order) {
         if (setup_.now() >= deadline)
             step(round_event::DeadlineReached{});
     }
+    std::get<RoundPlan>(task_).parts = {};  // as large as a model, and nobody is sent them any more
+    whole_ = {};
     outcome_.bytes_down += receipts_.acknowledge();
     outcome_.dropped = round_->count(Round::ClientState::lost) + round_->count(Round::ClientState::late);
     return std::move(outcome_);
 }
 
 std::span<float> RoundRunner::mean() {
-    return accumulator_.mean(*codec_, task().uplink_steps);
+    if (!gathering_)
+        return accumulator_.mean(*codec_, task().uplink_steps);
+    gathering_->combine(scratch());
+    return scratch();
 }
 
 template <typename Tell>
@@ -95,8 +104,12 @@ void RoundRunner::dismiss(const std::string& reason) {
 void RoundRunner::begin(RoundOrder order) {
     order_ = std::move(order);
     const std::vector<std::uint32_t>& asked = order_.asked;
+    if (gathering_)
+        gathering_->begin(broadcast().round());
+    const auto fewest = static_cast<std::uint32_t>(fewest_updates(federation_));
+    order_.rules.quorum = std::max(order_.rules.quorum, fewest);
     round_.emplace(broadcast().round(), asked, order_.rules);
-    task_ = broadcast().task();
+    task_ = std::move(order_.task);
     plan_ = task().plan;
     parts_base_ = task().parts.empty() ? kNoParts : 0;
     plans_.assign(asked.size(), {});
@@ -182,11 +195,20 @@ std::uint64_t RoundRunner::put_parts(const Guest& guest, RoundPlan& plan) {
     if (guest.hosts_any() && own != 0)  // it follows from where it is, if that is further behind
         plan.base = has_none ? 0 : broadcast().base_for(std::min(own, guest.held));
     if (parts_base_ != plan.base) {
-        plan.parts = broadcast().parts(plan.base);
+        plan.parts = parts_on(plan.base);
         parts_base_ = plan.base;
     }
     outcome_.whole_models += own == 0 ? 1 : 0;
     return plan.base == own ? 0 : broadcast().parts_bytes(plan.base) - broadcast().parts_bytes(own);
+}
+
+/// A whole model is encoded once a round, and its bytes are shared by all that it is sent to.
+std::vector<ModelPart> RoundRunner::parts_on(std::uint32_t base) {
+    if (base != 0)
+        return broadcast().parts(base);
+    if (whole_.empty())
+        whole_ = broadcast().parts(0);
+    return whole_;
 }
 
 PrecisionPlan RoundRunner::plan_for(PeerId peer, std::uint32_t client) const {
@@ -279,15 +301,12 @@ void RoundRunner::take_update(PeerId peer, const Message& message, std::size_t w
     if (const auto again = guests_.at(peer).client == update.client ? receipts_.is_the_same(message) : std::nullopt) {
         if (*again)
             return void(outcome_.bytes_down += receipts_.accept(peer, update.round, update.client));
-        ++outcome_.rejected;
-        return refuse(peer, update, "another update of this client was accepted in this round");
+        return refuse_unasked(peer, update, "another update of this client was accepted in this round");
     }
-    if (!was_asked) {
-        ++outcome_.rejected;
-        return refuse(peer, update,
-                      fmt::format("this peer was not asked for client {} in round {}, or has answered", update.client,
-                                  update.round));
-    }
+    if (!was_asked)
+        return refuse_unasked(peer, update,
+                              fmt::format("this peer was not asked for client {} in round {}, or has answered",
+                                          update.client, update.round));
     if (!is_current(update.round))
         return refuse(peer, update, fmt::format("round {} is over", update.round));
     std::string reason = refusal(update);
@@ -297,6 +316,14 @@ void RoundRunner::take_update(PeerId peer, const Message& message, std::size_t w
         step(round_event::UpdateArrived{update.client}, offer);
     else
         step(round_event::UpdateRefused{update.client, reason}, offer);
+}
+
+/// Who is not asked can say as much as it likes: one line a connection.
+void RoundRunner::refuse_unasked(PeerId peer, const Update& update, const std::string& reason) {
+    ++outcome_.rejected;
+    if (!std::exchange(guests_.at(peer).answered_unasked, true))
+        log("an update of {} is refused: {}", guests_.name_of(peer), reason);
+    refuse(peer, update, reason);
 }
 
 void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
@@ -360,7 +387,10 @@ void RoundRunner::perform(const round_action::Accept& action, const Offer& offer
     const Update& update = offer.update();
     const std::uint64_t weight = strategy_.weight(update.report.samples);
     const Probe probe = probe_of(action.client);
-    accumulator_.add(*codec_, terms_of(update.client), update.payload, check_.largest(), weight);
+    if (gathering_)
+        codec_->decode(update.payload, terms_of(update.client), gathering_->add(update.client, weight));
+    else
+        accumulator_.add(*codec_, terms_of(update.client), update.payload, check_.largest(), weight);
     outcome_.reports.push_back({.client = action.client,
                                 .weight = weight,
                                 .report = check_.believable(update.report, probe, task().uplink_steps),

@@ -6,6 +6,7 @@
 #include "aggregator/combination.hpp"
 #include "aggregator/detail/broadcast.hpp"
 #include "aggregator/detail/dispatcher.hpp"
+#include "aggregator/detail/gathering.hpp"
 #include "aggregator/detail/guests.hpp"
 #include "aggregator/detail/receipts.hpp"
 #include "aggregator/detail/update_check.hpp"
@@ -40,6 +41,7 @@ struct RoundOrder {
     std::vector<std::uint32_t> counted;  ///< likewise, the last round in which its update was counted; 0: none
     RoundRules rules;
     std::chrono::milliseconds deadline{0};  ///< 0: wait for all
+    RoundPlan task;                         ///< the broadcast's
     const Broadcast* broadcast = nullptr;   ///< of this round; borrowed until the next run()
 };
 
@@ -73,7 +75,8 @@ public:
     /// the quorum needs, and a client without a peer is lost only after federation.rejoin since then, or since its peer
     /// was lost.
     RoundOutcome run(RoundOrder order);
-    /// The weighted mean of the updates that the last run() accepted, at least one; once. It is in scratch().
+    /// What stands for the updates that the last run() accepted, at least one: their weighted mean, unless the job says
+    /// otherwise (federation.aggregation, federation.attack). Once. It is in scratch().
     std::span<float> mean();
     /// A model's worth of memory, the caller's between two runs.
     std::span<float> scratch() { return accumulator_.memory(); }
@@ -111,6 +114,7 @@ private:
     /// Puts into `plan` the parts that the client needs, and those that its worker needs beside. Returns the bytes of
     /// the latter, which are not the client's.
     std::uint64_t put_parts(const Guest& guest, RoundPlan& plan);
+    std::vector<ModelPart> parts_on(std::uint32_t base);
 
     /// The hub's. What is to be acknowledged is, before anything is waited for.
     std::optional<HubEvent> next_event(Clock::time_point deadline);
@@ -140,6 +144,7 @@ private:
     void perform(const round_action::Refuse& action, const Offer& offer);
     void perform(const round_action::Close& action, const Offer& offer);
     void perform(const round_action::Abandon& action, const Offer& offer);
+    void refuse_unasked(PeerId peer, const Update& update, const std::string& reason);
     void refuse(PeerId peer, const Update& update, const std::string& reason);
     /// Of every accepted update the peer that is to be told, if it is here.
     template <typename Tell>
@@ -162,6 +167,7 @@ private:
     std::unique_ptr<Codec> codec_;  ///< uplink
     UpdateCheck check_;
     Accumulator accumulator_;
+    std::optional<Gathering> gathering_;  ///< where a sum will not do
     Dispatcher dispatcher_;
     Guests guests_;
     Receipts receipts_;  ///< of clients that a peer speaks for; with a journal, of all
@@ -178,6 +184,7 @@ private:
     std::set<std::uint32_t> without_base_;  ///< clients whose node did not hold what it was taken to hold
     Message task_ = RoundPlan{};            ///< sent again and again, with another client, probe, plan and parts
     std::uint32_t parts_base_ = 0;          ///< of the parts in it
+    std::vector<ModelPart> whole_;          ///< the parts on base 0, once somebody has needed them
     std::vector<Accepted> accepted_;
     std::uint32_t events_while_waiting_ = 0;  ///< for an acknowledgement
     RoundOutcome outcome_;

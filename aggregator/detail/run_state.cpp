@@ -56,7 +56,7 @@ RunState::RunState(const Job& the_job, Model& the_model)
     : job(the_job),
       model(the_model),
       controller(job, model.schema()),
-      strategy(make_strategy(job.federation.strategy, model.schema().parameters())),
+      strategy(make_strategy(job, model.schema())),
       counted(job.federation.clients) {
     model.initialize(job.job.seed);
     controller.start(model.parameters());

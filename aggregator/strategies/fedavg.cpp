@@ -1,37 +1,60 @@
-// Federated averaging with a server step (McMahan et al., AISTATS 2017, algorithm 1; Reddi et al., ICLR 2021, for the
-// server's learning rate):
-//     weight_k = min(n_k, sample_cap)   model <- model + server_lr * mean
+// Steps along the mean update: federated averaging, and its normalized form.
 #include "aggregator/detail/strategies.hpp"
-#include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/optim/local_progress.hpp"
 
-#include <algorithm>
+#include <map>
 
 namespace dither {
 
 namespace {
 
-class FedAvg final : public Strategy {
+class FedAvg : public Strategy {
 public:
-    explicit FedAvg(const StrategyOptions& options) : options_(options) {}
+    FedAvg(const Job& job, const Schema& schema)
+        : Strategy(job.federation.strategy, schema), step_(options().server_lr) {}
 
-    std::uint64_t weight(std::uint64_t samples) const override { return std::min(samples, options_.sample_cap); }
-
-    void apply(std::span<const float> model, std::span<float> mean_update) override {
-        require(mean_update.size() == model.size(), "an update of {} values for a model of {}", mean_update.size(),
-                model.size());
-        for (std::size_t j = 0; j < model.size(); ++j)
-            mean_update[j] = static_cast<float>(model[j] + options_.server_lr * mean_update[j]);
-    }
+protected:
+    void set_step(double step) { step_ = step; }
 
 private:
-    StrategyOptions options_;
+    void move(std::size_t /*offset*/, std::span<const float> model, std::span<float> mean_update) override {
+        for (std::size_t j = 0; j < model.size(); ++j)
+            mean_update[j] = static_cast<float>(model[j] + step_ * mean_update[j]);
+    }
+
+    double step_;
+};
+
+class FedNova final : public FedAvg {
+public:
+    FedNova(const Job& job, const Schema& schema) : FedAvg(job, schema), train_(job.train) {}
+
+private:
+    void begin(std::span<const Contribution> cohort) override {
+        std::map<std::uint32_t, std::uint64_t> weights;  // of so many steps: exact, in whatever order they came
+        for (const Contribution& one : cohort)
+            weights[one.steps] += one.weight;
+        double progress = 0, total = 0;
+        for (const auto& [steps, weight] : weights) {
+            progress += static_cast<double>(weight) * local_progress(train_, steps);
+            total += static_cast<double>(weight);
+        }
+        require(total > 0, "a mean of nobody's updates");
+        set_step(options().server_lr * progress / total);
+    }
+
+    TrainOptions train_;
 };
 
 }  // namespace
 
-std::unique_ptr<Strategy> make_fedavg(const StrategyOptions& options) {
-    return std::make_unique<FedAvg>(options);
+std::unique_ptr<Strategy> make_fedavg(const Job& job, const Schema& schema) {
+    return std::make_unique<FedAvg>(job, schema);
+}
+
+std::unique_ptr<Strategy> make_fednova(const Job& job, const Schema& schema) {
+    return std::make_unique<FedNova>(job, schema);
 }
 
 }  // namespace dither

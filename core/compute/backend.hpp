@@ -42,9 +42,10 @@ struct ConvGeometry {
 };
 
 /// y = x * w, bilinear, with its two adjoints. Every span is dense and row-major; `items` (of the batch) is at most the
-/// planned number. Weights are packed once a step, for each direction apart, and hold until they are packed again.
-/// Owns its workspace, so one object serves one thread at a time. Deterministic: the same operands give the same bits,
-/// and those of an item do not depend on the items beside it.
+/// planned number. Weights are packed once a step, for each direction apart, and hold until they are packed again;
+/// until then they must stay as and where they are, since a product may pack parts of them when it needs these. Owns
+/// its workspace, so one object serves one thread at a time. Deterministic: the same operands give the same bits, and
+/// those of an item do not depend on the items beside it.
 class Product {
 public:
     virtual ~Product() = default;

@@ -293,7 +293,7 @@ void multiply_windows(const WindowProduct& p, const float* source, const float* 
     });
 }
 
-void pack_windows(std::int64_t rows, std::int64_t channels, const float* w, float* packed) {
+void pack_windows(std::int64_t rows, std::int64_t channels, std::int64_t stride, const float* w, float* packed) {
     const std::int64_t widened = (channels + kVector - 1) / kVector * kVector;
     for_each_vectors(widened, [&]<int Vectors>(Width<Vectors>, std::int64_t c) {
         constexpr std::int64_t kWidth = Vectors * kVector;
@@ -301,7 +301,7 @@ void pack_windows(std::int64_t rows, std::int64_t channels, const float* w, floa
         for (std::int64_t row = 0; row < rows; ++row, packed += kWidth) {
             if (there < kWidth)
                 std::memset(packed, 0, bytes(kWidth));
-            std::memcpy(packed, w + row * channels + c, there < kWidth ? bytes(there) : bytes(kWidth));
+            std::memcpy(packed, w + row * stride + c, there < kWidth ? bytes(there) : bytes(kWidth));
         }
     });
 }

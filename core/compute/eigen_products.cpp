@@ -21,6 +21,14 @@ PatchGeometry patch_geometry(const ConvGeometry& g) {
             g.kernel,    g.stride,   g.padding,     g.out_channels};
 }
 
+/// As many columns as fit half of a usual second-level cache, in tiles of two registers, as multiply_windows takes
+/// them.
+std::int64_t columns_of_panel(const Kernels& kernels, std::int64_t depth, std::int64_t width) {
+    constexpr std::int64_t kPanelFloats = 32768;
+    const std::int64_t tile = 2 * kernels.vector;
+    return std::min(width, std::max(kPanelFloats / depth / tile, std::int64_t{1}) * tile);
+}
+
 std::size_t padded_values(const ConvGeometry& g) {
     return size((g.in_height + 2 * g.padding) * (g.in_width + 2 * g.padding) * g.in_channels);
 }
@@ -42,9 +50,11 @@ void check_packed(bool packed, std::string_view pack) {
     require(packed, "a product ran before {} gave it weights", pack);
 }
 
-EigenLinear::Direction::Direction(const Kernels& kernels, std::int64_t depth, std::int64_t columns,
+EigenLinear::Direction::Direction(const Kernels& kernels, std::int64_t depth, std::int64_t column_count,
                                   std::int64_t max_items)
-    : rows(kernels, max_items, columns), packed(size(depth * rows.width())) {
+    : rows(kernels, max_items, column_count),
+      columns(column_count),
+      panel_columns(columns_of_panel(kernels, depth, rows.width())) {
     windows.run = depth;
     windows.run_start = {0};
     windows.channels = rows.width();
@@ -54,10 +64,17 @@ EigenLinear::Direction::Direction(const Kernels& kernels, std::int64_t depth, st
     }
 }
 
-void EigenLinear::Direction::multiply(const Kernels& kernels, std::int64_t items, const float* x, float* y) {
+template <typename Pack>
+void EigenLinear::Direction::multiply(const Kernels& kernels, std::int64_t items, const float* x, const float* panel,
+                                      float* y, Pack pack) {
     WindowProduct product = windows.product();
     product.positions = items;
-    kernels.multiply_windows(product, x, packed.data(), rows.place(y));
+    float* results = rows.place(y);
+    for (std::int64_t first = 0; first < columns; first += panel_columns) {
+        pack(first, std::min(panel_columns, columns - first));
+        product.channels = std::min(panel_columns, rows.width() - first);
+        kernels.multiply_windows(product, x, panel, results + first);
+    }
     rows.narrow(items, y);
 }
 
@@ -67,30 +84,34 @@ EigenLinear::EigenLinear(const Kernels& kernels, std::int64_t in, std::int64_t o
       out_(out),
       max_items_(max_items),
       forward_(kernels, in, out, max_items),
-      backward_(kernels, out, in, max_items) {}
+      backward_(kernels, out, in, max_items),
+      panel_(std::max(forward_.panel_floats(), backward_.panel_floats())) {}
 
 void EigenLinear::pack_forward(std::span<const float> w) {
     check_weights(w.size(), in_ * out_);
-    kernels_.pack_windows(in_, out_, w.data(), forward_.packed.data());
-    forward_packed_ = true;
+    forward_.weights = w.data();
 }
 
 void EigenLinear::forward(std::int64_t items, std::span<const float> x, std::span<float> y) {
     check_operands(items, max_items_, x.size(), in_, y.size(), out_);
-    check_packed(forward_packed_, "pack_forward");
-    forward_.multiply(kernels_, items, x.data(), y.data());
+    check_packed(forward_.weights != nullptr, "pack_forward");
+    forward_.multiply(kernels_, items, x.data(), panel_.data(), y.data(), [&](std::int64_t first, std::int64_t count) {
+        kernels_.pack_windows(in_, count, out_, forward_.weights + first, panel_.data());
+    });
 }
 
 void EigenLinear::pack_backward(std::span<const float> w) {
     check_weights(w.size(), in_ * out_);
-    kernels_.pack_transposed(out_, in_, w.data(), backward_.packed.data());
-    backward_packed_ = true;
+    backward_.weights = w.data();
 }
 
 void EigenLinear::backward_input(std::int64_t items, std::span<const float> dy, std::span<float> dx) {
     check_operands(items, max_items_, dx.size(), in_, dy.size(), out_);
-    check_packed(backward_packed_, "pack_backward");
-    backward_.multiply(kernels_, items, dy.data(), dx.data());
+    check_packed(backward_.weights != nullptr, "pack_backward");
+    backward_.multiply(kernels_, items, dy.data(), panel_.data(), dx.data(),
+                       [&](std::int64_t first, std::int64_t count) {
+                           kernels_.pack_transposed(out_, count, backward_.weights + first * out_, panel_.data());
+                       });
 }
 
 void EigenLinear::add_weight_gradient(std::int64_t items, std::span<const float> x, std::span<const float> dy,
@@ -123,7 +144,7 @@ EigenConvolution::EigenConvolution(const Kernels& kernels, const ConvGeometry& g
 
 void EigenConvolution::pack_forward(std::span<const float> w) {
     check_weights(w.size(), taps_ * channels_);
-    kernels_.pack_windows(taps_, channels_, w.data(), packed_.data());
+    kernels_.pack_windows(taps_, channels_, channels_, w.data(), packed_.data());
     forward_packed_ = true;
 }
 
@@ -147,7 +168,8 @@ void EigenConvolution::pack_backward(std::span<const float> w) {
             kernels_.transpose(geometry_.channels, channels_, w.data() + tap * tap_weights, flipped);
             flipped += tap_weights;
         }
-        kernels_.pack_windows(phase.windows.rows(), geometry_.channels, flipped_.data(), phase.packed.data());
+        kernels_.pack_windows(phase.windows.rows(), geometry_.channels, geometry_.channels, flipped_.data(),
+                              phase.packed.data());
     }
     kernels_.transpose(taps_, channels_, w.data(), transposed_weights_.data());
     backward_packed_ = true;

@@ -1,14 +1,14 @@
+#include "core/data/detail/groups.hpp"
 #include "core/data/detail/readers.hpp"
+#include "core/data/detail/tables.hpp"
 #include "core/error.hpp"
-#include "core/rng.hpp"
 
 #include <algorithm>
-#include <charconv>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <limits>
-#include <numeric>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -16,8 +16,7 @@
 namespace dither::detail {
 namespace {
 
-/// Tells the stream that splits the rows from the one that deals the training set to clients.
-constexpr std::uint32_t kSplitLane = 1;
+constexpr double kMissing = std::numeric_limits<double>::quiet_NaN();
 
 std::string_view trim(std::string_view text) {
     const std::size_t first = text.find_first_not_of(" \t\r");
@@ -36,12 +35,10 @@ void split_fields(std::string_view line, std::vector<std::string_view>& fields) 
     }
 }
 
-std::optional<double> parse_number(std::string_view field) {
-    double value = 0;
-    const auto [end, error] = std::from_chars(field.data(), field.data() + field.size(), value);
-    if (error != std::errc{} || end != field.data() + field.size() || !std::isfinite(value))
-        return std::nullopt;
-    return value;
+/// The value of a field, kMissing for one that says that there is none.
+std::optional<double> parse_cell(std::string_view field) {
+    constexpr std::array<std::string_view, 7> kAbsent{"", "?", "NA", "na", "NaN", "nan", "NAN"};
+    return std::ranges::find(kAbsent, field) != kAbsent.end() ? kMissing : parse_number(field);
 }
 
 /// A header's names, without the quotes that may be around them.
@@ -58,24 +55,45 @@ struct Table {
     std::string path;
     std::vector<std::string> header;  ///< empty if there is none
     std::size_t columns = 0;
-    std::vector<double> cells;       ///< [rows, columns]
-    std::vector<std::size_t> lines;  ///< [rows], where each stands in the file
+    std::optional<std::size_t> group_column;
+    std::vector<double> cells;        ///< [rows, columns]; kMissing in the column of the groups
+    std::vector<std::string> groups;  ///< [rows], if there is such a column
+    std::vector<std::size_t> lines;   ///< [rows], where each stands in the file
 
     std::size_t rows() const { return lines.size(); }
+    double& at(std::size_t row, std::size_t column) { return cells[row * columns + column]; }
     double at(std::size_t row, std::size_t column) const { return cells[row * columns + column]; }
+    std::string column_name(std::size_t column) const {
+        return header.empty() ? fmt::format("{}", column + 1) : fmt::format("\"{}\"", header[column]);
+    }
 };
+
+std::optional<std::size_t> find_column(const Table& table, const std::string& name) {
+    const auto found = std::ranges::find(table.header, name);
+    if (found == table.header.end())
+        return std::nullopt;
+    return static_cast<std::size_t>(found - table.header.begin());
+}
+
+void append_cell(Table& table, std::string_view line, std::size_t number, std::string_view field, std::size_t column) {
+    if (column == table.group_column) {
+        table.groups.emplace_back(field);
+        table.cells.push_back(kMissing);
+        return;
+    }
+    const std::optional<double> value = parse_cell(field);
+    if (!value)
+        throw InputError(fmt::format("{}:{}:{}: expected a finite number, found \"{}\" in column {}", table.path,
+                                     number, field.data() - line.data() + 1, field, table.column_name(column)));
+    table.cells.push_back(*value);
+}
 
 void append_row(Table& table, std::string_view line, std::size_t number, std::span<const std::string_view> fields) {
     if (fields.size() != table.columns)
         throw InputError(fmt::format("{}:{}: expected {} fields, as in the first line, found {}", table.path, number,
                                      table.columns, fields.size()));
-    for (const std::string_view field : fields) {
-        const std::optional<double> value = parse_number(field);
-        if (!value)
-            throw InputError(fmt::format("{}:{}:{}: expected a finite number, found \"{}\"", table.path, number,
-                                         field.data() - line.data() + 1, field));
-        table.cells.push_back(*value);
-    }
+    for (std::size_t column = 0; column < fields.size(); ++column)
+        append_cell(table, line, number, fields[column], column);
     table.lines.push_back(number);
 }
 
@@ -84,11 +102,11 @@ bool is_header(std::span<const std::string_view> fields) {
     return std::none_of(fields.begin(), fields.end(), [](std::string_view field) { return parse_number(field); });
 }
 
-Table read_table(const std::string& path) {
+Table read_table(const std::string& path, const std::string& groups) {
     std::ifstream file(path);
     if (!std::filesystem::is_regular_file(path) || !file)
         throw InputError(fmt::format("{}: expected a CSV file, and there is none to read", path));
-    Table table{.path = path, .header = {}, .columns = 0, .cells = {}, .lines = {}};
+    Table table{.path = path};
     std::string line;
     std::vector<std::string_view> fields;
     for (std::size_t number = 1; std::getline(file, line); ++number) {
@@ -98,10 +116,12 @@ Table read_table(const std::string& path) {
         const bool first = table.columns == 0;
         if (first)
             table.columns = fields.size();
-        if (first && is_header(fields))
+        if (first && is_header(fields)) {
             table.header = names_in(fields);
-        else
+            table.group_column = find_column(table, groups);
+        } else {
             append_row(table, line, number, fields);
+        }
     }
     if (table.columns < 2 || table.rows() < 2)
         throw InputError(fmt::format("{}: expected at least 2 columns and 2 rows of numbers, found {} and {}", path,
@@ -114,130 +134,147 @@ std::size_t label_column(const Table& table, const std::string& label) {
         return 0;
     if (label == "last")
         return table.columns - 1;
-    const auto found = std::find(table.header.begin(), table.header.end(), label);
-    if (found == table.header.end())
-        throw InputError(
-            fmt::format("data.label: expected \"first\", \"last\" or a name in the header of {}{}, found \"{}\"",
-                        table.path, table.header.empty() ? ", which has none" : "", label));
-    return static_cast<std::size_t>(found - table.header.begin());
+    if (const std::optional<std::size_t> found = find_column(table, label))
+        return *found;
+    throw InputError(
+        fmt::format("data.label: expected \"first\", \"last\" or a name in the header of {}{}, found \"{}\"",
+                    table.path, table.header.empty() ? ", which has none" : "", label));
 }
 
-std::vector<std::int32_t> read_labels(const Table& table, std::size_t column) {
+/// Of every row, into what the task takes.
+struct Answers {
     std::vector<std::int32_t> labels;
+    std::vector<float> targets;
+};
+
+Answers read_answers(const Table& table, std::size_t column, bool regression) {
+    Answers answers;
     for (std::size_t row = 0; row < table.rows(); ++row) {
         const double value = table.at(row, column);
+        if (std::isnan(value))
+            throw InputError(fmt::format("{}:{}: expected a label in column {}, found none", table.path,
+                                         table.lines[row], table.column_name(column)));
+        if (regression) {
+            answers.targets.push_back(static_cast<float>(value));
+            continue;
+        }
         if (value < 0 || value > std::numeric_limits<std::int32_t>::max() || value != std::floor(value))
             throw InputError(
                 fmt::format("{}:{}: expected a label, an integer >= 0, found {}", table.path, table.lines[row], value));
-        labels.push_back(static_cast<std::int32_t>(value));
+        answers.labels.push_back(static_cast<std::int32_t>(value));
     }
-    return labels;
+    return answers;
 }
 
-struct Rows {
-    std::vector<std::uint32_t> train;
-    std::vector<std::uint32_t> test;
-};
-
-Rows split_rows(std::size_t rows, const DataOptions& options, std::uint32_t seed) {
-    std::vector<std::uint32_t> order(rows);
-    std::iota(order.begin(), order.end(), 0U);
-    Stream({.seed = seed, .purpose = Purpose::partition, .lane = kSplitLane}).shuffle(order);
-    const auto wanted = static_cast<std::size_t>(std::lround(options.test_fraction * static_cast<double>(rows)));
-    const auto cut = order.begin() + static_cast<std::ptrdiff_t>(std::clamp<std::size_t>(wanted, 1, rows - 1));
-    Rows split{{cut, order.end()}, {order.begin(), cut}};
-    if (options.limit > 0 && options.limit < split.train.size())
-        split.train.resize(options.limit);
-    return split;
+std::vector<std::size_t> feature_columns(const Table& table, std::size_t label) {
+    if (label == table.group_column)
+        throw InputError(
+            fmt::format("data.groups: column {} of {} is the label", table.column_name(label), table.path));
+    std::vector<std::size_t> columns;
+    for (std::size_t column = 0; column < table.columns; ++column)
+        if (column != label && column != table.group_column)
+            columns.push_back(column);
+    if (columns.empty())
+        throw InputError(fmt::format("{}: expected a column beside the label and the groups", table.path));
+    return columns;
 }
 
-/// x is standardized as (x - mean) * (1 / deviation), by the training rows, added in their order.
-struct Scaling {
-    double mean = 0;
-    double deviation = 1;
-};
-
-Scaling measure(const Table& table, std::span<const std::uint32_t> rows, std::size_t column) {
-    const auto count = static_cast<double>(rows.size());
+/// Of the values that are there.
+double mean_of(const Table& table, std::span<const std::uint32_t> rows, std::size_t column) {
     double sum = 0;
+    std::size_t count = 0;
     for (const std::uint32_t row : rows)
-        sum += table.at(row, column);
-    const double mean = sum / count;
-    double squares = 0;
-    for (const std::uint32_t row : rows)
-        squares += (table.at(row, column) - mean) * (table.at(row, column) - mean);
-    const double deviation = std::sqrt(squares / count);
-    return {mean, deviation > 0 ? deviation : 1};
+        if (const double value = table.at(row, column); !std::isnan(value)) {
+            sum += value;
+            ++count;
+        }
+    if (count == 0)
+        throw InputError(
+            fmt::format("{}: column {} has no value in any training row", table.path, table.column_name(column)));
+    return sum / static_cast<double>(count);
 }
 
-/// Builds the datasets of one table whose column `label` is the label.
-class Builder {
-public:
-    Builder(const Table& table, std::size_t label, const DataOptions& options, std::span<const std::uint32_t> train)
-        : table_(table), label_(label), regression_(options.task == "regression") {
-        check_preparation(options, table.columns - 1, "feature");
-        for (std::size_t column = 0; column < table.columns; ++column)
-            if (column != label)
-                features_.emplace_back(column, scaling_of(column, options, train));
-        if (regression_)
-            return;
-        labels_ = read_labels(table, label);
-        classes_ = options.classes > 0 ? options.classes : count_classes(labels_);
-        require_labels_below(labels_, classes_,
-                             [&](std::size_t row) { return fmt::format("{}:{}", table.path, table.lines[row]); });
-    }
-
-    Dataset build(std::span<const std::uint32_t> rows) const {
-        std::vector<float> values, targets;
-        std::vector<std::int32_t> labels;
-        values.reserve(rows.size() * features_.size());
-        for (const std::uint32_t row : rows) {
-            for (const auto& [column, scaling] : features_)
-                values.push_back(static_cast<float>((table_.at(row, column) - scaling.mean) * (1 / scaling.deviation)));
-            if (regression_)
-                targets.push_back(static_cast<float>(table_.at(row, label_)));
-            else
-                labels.push_back(labels_[row]);
+/// How many cells of the column got `value`.
+std::size_t fill_column(Table& table, std::size_t column, double value) {
+    std::size_t filled = 0;
+    for (std::size_t row = 0; row < table.rows(); ++row)
+        if (double& cell = table.at(row, column); std::isnan(cell)) {
+            cell = value;
+            ++filled;
         }
-        return {Shape{1, static_cast<std::int64_t>(features_.size())},
-                std::move(values),
-                std::move(labels),
-                classes_,
-                std::move(targets),
-                regression_ ? 1 : classes_};
-    }
+    return filled;
+}
 
-    Preparation preparation() const {
-        Preparation preparation{.classes = classes_};
-        for (const auto& [column, scaling] : features_) {
-            preparation.mean.push_back(scaling.mean);
-            preparation.deviation.push_back(scaling.deviation);
-        }
-        return preparation;
+/// What is missing becomes the mean of its column, the one that the column is standardized by. Returns notes on it.
+std::vector<std::string> fill_missing(Table& table, std::span<const std::size_t> features,
+                                      std::span<const std::uint32_t> train, const DataOptions& options) {
+    check_preparation(options, features.size(), "feature");
+    std::size_t cells = 0;
+    std::size_t columns = 0;
+    for (std::size_t i = 0; i < features.size(); ++i) {
+        const double mean = options.mean.empty() ? mean_of(table, train, features[i]) : options.mean[i];
+        const std::size_t filled = fill_column(table, features[i], mean);
+        cells += filled;
+        columns += filled > 0 ? 1 : 0;
     }
+    if (cells == 0)
+        return {};
+    return {fmt::format("{}: {} missing values in {} columns are taken as their column's mean", table.path, cells,
+                        columns)};
+}
 
-private:
-    Scaling scaling_of(std::size_t column, const DataOptions& options, std::span<const std::uint32_t> train) const {
-        const std::size_t feature = features_.size();
-        return options.mean.empty() ? measure(table_, train, column)
-                                    : Scaling{options.mean[feature], options.deviation[feature]};
+Numbers<double> gather(const Table& table, std::span<const std::uint32_t> rows, std::span<const std::size_t> features,
+                       const Answers& answers) {
+    Numbers<double> numbers{
+        .sample = {1, static_cast<std::int64_t>(features.size())}, .values = {}, .labels = {}, .targets = {}};
+    numbers.values.reserve(rows.size() * features.size());
+    for (const std::uint32_t row : rows) {
+        for (const std::size_t column : features)
+            numbers.values.push_back(table.at(row, column));
+        if (answers.targets.empty())
+            numbers.labels.push_back(answers.labels[row]);
+        else
+            numbers.targets.push_back(answers.targets[row]);
     }
+    return numbers;
+}
 
-    const Table& table_;
-    std::size_t label_;
-    bool regression_;
-    std::vector<std::pair<std::size_t, Scaling>> features_;
-    std::vector<std::int32_t> labels_;  ///< [rows]; empty for regression
-    int classes_ = 0;
-};
+int classes_of(const Table& table, const Answers& answers, const DataOptions& options) {
+    if (!answers.targets.empty())
+        return 0;
+    const int classes = options.classes > 0 ? options.classes : count_classes(answers.labels);
+    require_labels_below(answers.labels, classes,
+                         [&](std::size_t row) { return fmt::format("{}:{}", table.path, table.lines[row]); });
+    return classes;
+}
+
+std::vector<std::uint32_t> groups_of(const Table& table, std::span<const std::uint32_t> rows) {
+    std::vector<std::string_view> texts;
+    for (const std::uint32_t row : rows)
+        if (!table.groups.empty())
+            texts.emplace_back(table.groups[row]);
+    return number_groups(texts);
+}
 
 }  // namespace
 
 DataSplits load_csv(const DataOptions& options, std::uint32_t seed) {
-    const Table table = read_table(options.path);
-    const Rows rows = split_rows(table.rows(), options, seed);
-    const Builder builder(table, label_column(table, options.label), options, rows.train);
-    return {builder.build(rows.train), builder.build(rows.test), builder.preparation()};
+    Table table = read_table(options.path, options.groups);
+    Rows rows = split_rows(table.rows(), options, seed);
+    if (options.limit > 0 && options.limit < rows.train.size())
+        rows.train.resize(options.limit);
+    const std::size_t label = label_column(table, options.label);
+    const std::vector<std::size_t> features = feature_columns(table, label);
+    std::vector<std::string> notes = fill_missing(table, features, rows.train, options);
+    const Answers answers = read_answers(table, label, is_regression(options));
+    const int classes = classes_of(table, answers, options);
+    DataSplits splits =
+        standardize_splits(gather(table, rows.train, features, answers), gather(table, rows.test, features, answers),
+                           classes, classes > 0 ? classes : 1, options);
+    splits.train = std::move(splits.train).with_groups(groups_of(table, rows.train));
+    splits.origin = {.count = table.rows(), .rows = std::move(rows.train)};
+    splits.notes = std::move(notes);
+    return splits;
 }
 
 }  // namespace dither::detail

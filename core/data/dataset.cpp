@@ -85,6 +85,7 @@ Dataset Dataset::first(std::size_t count) const {
     keep(part.pixels_, width);
     keep(part.values_, width);
     keep(part.labels_, part.size_);
+    keep(part.groups_, part.size_);
     keep(part.targets_, part.size_ * static_cast<std::size_t>(outputs_));
     return part;
 }
@@ -95,6 +96,12 @@ Dataset Dataset::with_pixels(std::vector<std::uint8_t> pixels) const {
     Dataset other = *this;
     other.pixels_ = std::move(pixels);
     return other;
+}
+
+Dataset Dataset::with_groups(std::vector<std::uint32_t> groups) && {
+    require(groups.empty() || groups.size() == size_, "{} groups for {} samples", groups.size(), size_);
+    groups_ = std::move(groups);
+    return std::move(*this);
 }
 
 void Dataset::prepare(std::span<const std::uint32_t> indices, Batch& batch) const {

@@ -52,6 +52,8 @@ public:
     int classes() const { return classes_; }  ///< 0 for regression
     int outputs() const { return outputs_; }  ///< width of the network's last layer
     std::span<const std::int32_t> labels() const { return labels_; }
+    /// [count], whose each sample is: 0 .. groups - 1 in the order of first appearance; empty where nobody asked.
+    std::span<const std::uint32_t> groups() const { return groups_; }
     std::span<const std::uint8_t> pixels() const { return pixels_; }      ///< [count, ...] of images, empty for a table
     std::span<const ChannelScaling> scaling() const { return scaling_; }  ///< of images, as constructed
 
@@ -59,6 +61,8 @@ public:
     Dataset first(std::size_t count) const;
     /// The same samples, normalized the same way, with other pixels: as many as these images have.
     Dataset with_pixels(std::vector<std::uint8_t> pixels) const;
+    /// The same samples, which belong to groups: one for each, or none at all.
+    Dataset with_groups(std::vector<std::uint32_t> groups) &&;
 
     /// Fills `batch` with the samples at `indices`; its buffers only ever grow.
     void gather(std::span<const std::uint32_t> indices, Batch& batch) const;
@@ -80,6 +84,7 @@ private:
     std::vector<std::uint8_t> pixels_;
     std::vector<float> values_;
     std::vector<std::int32_t> labels_;
+    std::vector<std::uint32_t> groups_;
     std::vector<float> targets_;
     int classes_ = 0;
     int outputs_ = 0;
@@ -91,17 +96,29 @@ private:
 };
 
 struct DataOptions;
+struct Job;
 
-/// How labels and inputs were read: as data.classes, data.mean and data.deviation of DataOptions say, or, where these
-/// are not given, as the training split decided. With it in its DataOptions other data is read the same way.
+/// Whether samples have targets: data.task = "regression" of a format that knows tasks.
+bool is_regression(const DataOptions& options);
+
+/// How labels and inputs were read: as data.classes, data.labels, data.mean and data.deviation of DataOptions say, or,
+/// where these are not given, as the training split decided. With it in its DataOptions other data is read the same
+/// way.
 struct Preparation {
-    int classes = 0;                ///< 0 for regression
-    std::vector<double> mean;       ///< [channels] or [features]
-    std::vector<double> deviation;  ///< likewise
+    int classes = 0;                  ///< 0 for regression
+    std::vector<std::string> labels;  ///< [classes] of images and libsvm, else empty
+    std::vector<double> mean;         ///< [channels] or [features]
+    std::vector<double> deviation;    ///< likewise
 
     bool operator==(const Preparation&) const = default;
 };
 void apply(const Preparation& preparation, DataOptions& options);
+
+/// Where the training samples stand in their files.
+struct Origin {
+    std::size_t count = 0;            ///< samples there, before data.limit; of what the seed split, all of them
+    std::vector<std::uint32_t> rows;  ///< [train]; empty: the first ones, in their order
+};
 
 /// The training and the test split of a job. To add a format: one file in core/data/, its declaration in
 /// core/data/detail/readers.hpp, its row in the table of load.cpp and its line in CMake.
@@ -109,10 +126,16 @@ struct DataSplits {
     Dataset train;
     Dataset test;
     Preparation preparation;
+    Origin origin;
+    std::vector<std::string> notes;  ///< what a reader did to the data that its user should know, a line each
 };
 
 /// Throws InputError that names the file and what was expected: missing, truncated, wrong magic, label out of range.
+/// Reads no file of data.groups.
 DataSplits load_data(const DataOptions& options, std::uint32_t seed);
+/// The same for a program that deals the training set to clients: for the partition natural its samples have groups,
+/// those of the column or the file data.groups. A file whose lines are not as many as the samples is an InputError.
+DataSplits load_data_to_deal(const Job& job);
 std::vector<Choice> data_format_choices();
 
 }  // namespace dither

@@ -3,7 +3,6 @@
 #include "core/data/detail/readers.hpp"
 #include "core/error.hpp"
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -27,24 +26,6 @@ void expect_magic(BinaryFile& file, std::uint32_t magic) {
     if (found != magic)
         throw InputError(
             fmt::format("{}: wrong magic number: expected {:#010x}, found {:#010x}", file.path(), magic, found));
-}
-
-/// The rest of the file, which must be `count` bytes. Memory grows with what is there, not with what a header says.
-std::vector<std::uint8_t> read_rest(BinaryFile& file, std::size_t count) {
-    constexpr std::size_t kStep = std::size_t{16} << 20;
-    std::vector<std::uint8_t> bytes;
-    while (bytes.size() < count) {
-        const std::size_t start = bytes.size();
-        const std::size_t step = std::min(kStep, count - start);
-        bytes.resize(start + step);
-        if (const std::size_t got = file.read(std::span(bytes).subspan(start)); got < step)
-            throw InputError(fmt::format("{}: truncated: expected {} bytes after the header, found {}", file.path(),
-                                         count, start + got));
-    }
-    std::uint8_t extra = 0;
-    if (file.read({&extra, 1}) != 0)
-        throw InputError(fmt::format("{}: expected {} bytes after the header, found more", file.path(), count));
-    return bytes;
 }
 
 void read_images(BinaryFile file, LabelledImages& images) {

@@ -1,6 +1,7 @@
 #include "core/data/partition.hpp"
 
 #include "core/config.hpp"
+#include "core/data/dataset.hpp"
 #include "core/error.hpp"
 #include "core/rng.hpp"
 
@@ -30,21 +31,44 @@ Partition join(std::vector<Indices> parts) {
 /// What is dealt, and to how many.
 struct Deal {
     std::uint32_t clients = 0;
-    std::size_t samples = 0;
-    std::span<const std::int32_t> labels;
-    int classes = 0;
+    Samples samples;
 };
 
+Indices all_samples(const Deal& deal) {
+    Indices all(deal.samples.count);
+    std::iota(all.begin(), all.end(), 0U);
+    return all;
+}
+
+/// Part k of `parts` equal ones, within one sample.
+Indices equal_part(const Indices& samples, std::size_t k, std::size_t parts) {
+    return {samples.begin() + static_cast<std::ptrdiff_t>(samples.size() * k / parts),
+            samples.begin() + static_cast<std::ptrdiff_t>(samples.size() * (k + 1) / parts)};
+}
+
+void append(Indices& part, const Indices& more) {
+    part.insert(part.end(), more.begin(), more.end());
+}
+
+/// The samples of each class.
+std::vector<Indices> members_of_classes(const Deal& deal, const std::string& kind) {
+    const auto& [count, labels, classes, groups] = deal.samples;
+    if (labels.empty())
+        throw InputError(fmt::format("federation.partition.kind = \"{}\" needs data with labels", kind));
+    std::vector<Indices> members(static_cast<std::size_t>(classes));
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+        require(labels[i] >= 0 && labels[i] < classes, "label {} of sample {} is not below {}", labels[i], i, classes);
+        members[static_cast<std::size_t>(labels[i])].push_back(static_cast<std::uint32_t>(i));
+    }
+    return members;
+}
+
 std::vector<Indices> deal_equally(const PartitionOptions&, const Deal& deal, Stream& stream) {
-    const std::size_t samples = deal.samples;
-    Indices order(samples);
-    std::iota(order.begin(), order.end(), 0U);
+    Indices order = all_samples(deal);
     stream.shuffle(order);
-    const std::size_t clients = deal.clients;
-    std::vector<Indices> parts(clients);
-    for (std::size_t k = 0; k < clients; ++k)
-        parts[k].assign(order.begin() + static_cast<std::ptrdiff_t>(samples * k / clients),
-                        order.begin() + static_cast<std::ptrdiff_t>(samples * (k + 1) / clients));
+    std::vector<Indices> parts;
+    for (std::size_t k = 0; k < deal.clients; ++k)
+        parts.push_back(equal_part(order, k, deal.clients));
     return parts;
 }
 
@@ -78,7 +102,7 @@ std::vector<double> draw_dirichlet(double alpha, std::uint32_t count, Stream& st
     return shares;
 }
 
-void deal_class(Indices& members, double alpha, std::vector<Indices>& parts, Stream& stream) {
+void deal_by_shares(Indices& members, double alpha, std::vector<Indices>& parts, Stream& stream) {
     stream.shuffle(members);
     const std::vector<double> shares = draw_dirichlet(alpha, static_cast<std::uint32_t>(parts.size()), stream);
     double dealt_share = 0;
@@ -111,19 +135,104 @@ void fill_empty(std::vector<Indices>& parts) {
 }
 
 std::vector<Indices> deal_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
-    const std::span<const std::int32_t> labels = deal.labels;
-    const int classes = deal.classes;
-    if (labels.empty())
-        throw InputError("federation.partition.kind = \"dirichlet\" needs data with labels");
-    std::vector<Indices> members(static_cast<std::size_t>(classes));
-    for (std::size_t i = 0; i < labels.size(); ++i) {
-        require(labels[i] >= 0 && labels[i] < classes, "label {} of sample {} is not below {}", labels[i], i, classes);
-        members[static_cast<std::size_t>(labels[i])].push_back(static_cast<std::uint32_t>(i));
-    }
     std::vector<Indices> parts(deal.clients);
-    for (Indices& of_class : members)
-        deal_class(of_class, options.alpha, parts, stream);
+    for (Indices& members : members_of_classes(deal, options.kind))
+        deal_by_shares(members, options.alpha, parts, stream);
     fill_empty(parts);
+    return parts;
+}
+
+std::vector<Indices> deal_quantities(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+    std::vector<Indices> parts(deal.clients);
+    Indices all = all_samples(deal);
+    deal_by_shares(all, options.alpha, parts, stream);
+    fill_empty(parts);
+    return parts;
+}
+
+std::vector<Indices> deal_shards(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+    const std::uint64_t shards = std::uint64_t{deal.clients} * options.shards;
+    if (shards > deal.samples.count)
+        throw InputError(fmt::format(
+            "federation.partition.shards = {} of each of federation.clients = {} are more than the {} training samples",
+            options.shards, deal.clients, deal.samples.count));
+    Indices sorted;
+    for (const Indices& members : members_of_classes(deal, options.kind))
+        append(sorted, members);
+    Indices order(shards);
+    std::iota(order.begin(), order.end(), 0U);
+    stream.shuffle(order);
+    std::vector<Indices> parts(deal.clients);
+    for (std::size_t i = 0; i < order.size(); ++i)
+        append(parts[i / options.shards], equal_part(sorted, order[i], shards));
+    return parts;
+}
+
+void check_classes(const PartitionOptions& options, const Deal& deal, std::size_t classes) {
+    if (options.classes > classes)
+        throw InputError(
+            fmt::format("federation.partition.classes = {} is larger than the {} classes of the training set",
+                        options.classes, classes));
+    if (std::uint64_t{deal.clients} * options.classes < classes)
+        throw InputError(
+            fmt::format("federation.partition.classes = {} of each of federation.clients = {} leave some of "
+                        "the {} classes of the training set to nobody",
+                        options.classes, deal.clients, classes));
+}
+
+/// The clients of each class. A client draws from the classes that fewest have yet, so that each is had by as many as
+/// any other, within one.
+std::vector<Indices> draw_holders(const PartitionOptions& options, std::uint32_t clients, std::size_t classes,
+                                  Stream& stream) {
+    std::vector<Indices> holders(classes);
+    Indices order(classes);
+    for (std::uint32_t client = 0; client < clients; ++client) {
+        std::iota(order.begin(), order.end(), 0U);
+        stream.shuffle(order);
+        std::ranges::stable_sort(order, {}, [&](std::uint32_t place) { return holders[place].size(); });
+        for (std::uint32_t i = 0; i < options.classes; ++i)
+            holders[order[i]].push_back(client);
+    }
+    return holders;
+}
+
+std::vector<Indices> deal_few_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+    std::vector<Indices> members = members_of_classes(deal, options.kind);
+    std::erase_if(members, [](const Indices& samples) { return samples.empty(); });
+    check_classes(options, deal, members.size());
+    const std::vector<Indices> holders = draw_holders(options, deal.clients, members.size(), stream);
+    std::vector<Indices> parts(deal.clients);
+    for (std::size_t c = 0; c < members.size(); ++c) {
+        const std::size_t sharers = holders[c].size();
+        if (members[c].size() < sharers)
+            throw InputError(fmt::format(
+                "federation.partition.classes = {} of each of federation.clients = {}: class "
+                "{} has {} samples for {} clients",
+                options.classes, deal.clients, deal.samples.labels[members[c].front()], members[c].size(), sharers));
+        stream.shuffle(members[c]);
+        for (std::size_t k = 0; k < sharers; ++k)
+            append(parts[holders[c][k]], equal_part(members[c], k, sharers));
+    }
+    return parts;
+}
+
+std::vector<Indices> deal_groups(const PartitionOptions&, const Deal& deal, Stream& stream) {
+    const std::span<const std::uint32_t> groups = deal.samples.groups;
+    if (groups.empty())
+        throw InputError("federation.partition.kind = \"natural\" needs data.groups");
+    Indices order(*std::ranges::max_element(groups) + std::size_t{1});
+    std::iota(order.begin(), order.end(), 0U);
+    if (deal.clients > order.size())
+        throw InputError(fmt::format("federation.clients = {} is larger than the {} groups of data.groups",
+                                     deal.clients, order.size()));
+    if (deal.clients < order.size())
+        stream.shuffle(order);
+    Indices client_of(order.size());
+    for (std::size_t i = 0; i < order.size(); ++i)
+        client_of[order[i]] = static_cast<std::uint32_t>(i % deal.clients);
+    std::vector<Indices> parts(deal.clients);
+    for (std::size_t i = 0; i < groups.size(); ++i)
+        parts[client_of[groups[i]]].push_back(static_cast<std::uint32_t>(i));
     return parts;
 }
 
@@ -132,6 +241,11 @@ using Dealer = std::vector<Indices> (*)(const PartitionOptions&, const Deal&, St
 constexpr std::array kPartitions{
     ChoiceRow<Dealer>{"iid", "a random permutation cut into equal parts", deal_equally},
     ChoiceRow<Dealer>{"dirichlet", "each class by shares drawn from Dirichlet(alpha)", deal_classes},
+    ChoiceRow<Dealer>{"shards", "`shards` pieces each of the samples in the order of their labels", deal_shards},
+    ChoiceRow<Dealer>{"pathological", "`classes` classes each, every class evenly among those that have it",
+                      deal_few_classes},
+    ChoiceRow<Dealer>{"quantity", "at random, but of sizes drawn from Dirichlet(alpha)", deal_quantities},
+    ChoiceRow<Dealer>{"natural", "by the groups of data.groups", deal_groups},
 };
 
 }  // namespace
@@ -145,16 +259,23 @@ std::span<const std::uint32_t> Partition::of(std::uint32_t client) const {
     return std::span(indices).subspan(offsets[client], offsets[client + 1] - offsets[client]);
 }
 
-Partition make_partition(const PartitionOptions& options, std::uint32_t clients, std::size_t samples,
-                         std::span<const std::int32_t> labels, int classes, std::uint32_t seed) {
+Partition make_partition(const PartitionOptions& options, std::uint32_t clients, const Samples& samples,
+                         std::uint32_t seed) {
+    const auto& [count, labels, classes, groups] = samples;
     require(clients > 0, "a partition is among at least one client");
-    require(labels.empty() || labels.size() == samples, "{} labels for {} samples", labels.size(), samples);
-    if (clients > samples)
+    require(labels.empty() || labels.size() == count, "{} labels for {} samples", labels.size(), count);
+    require(groups.empty() || groups.size() == count, "{} groups for {} samples", groups.size(), count);
+    if (clients > count)
         throw InputError(
-            fmt::format("federation.clients = {} is larger than the training set of {} samples", clients, samples));
+            fmt::format("federation.clients = {} is larger than the training set of {} samples", clients, count));
     Stream stream({.seed = seed, .purpose = Purpose::partition});
     const auto deal = choose(kPartitions, "federation.partition.kind", options.kind);
-    return join(deal(options, {clients, samples, labels, classes}, stream));
+    return join(deal(options, {clients, samples}, stream));
+}
+
+Partition make_partition(const PartitionOptions& options, std::uint32_t clients, const Dataset& data,
+                         std::uint32_t seed) {
+    return make_partition(options, clients, Samples{data.size(), data.labels(), data.classes(), data.groups()}, seed);
 }
 
 }  // namespace dither

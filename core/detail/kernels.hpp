@@ -40,10 +40,10 @@ struct Kernels {
 
     /// result[to[p] + c] = sum over t, i of source[from[p] + run_start[t] + i] * w[t][i][c]
     void (*multiply_windows)(const WindowProduct& product, const float* source, const float* packed, float* result);
-    /// w: [rows, channels], rows = runs * run; packed: in the order in which multiply_windows reads it, with zeros for
-    /// the channels up to a whole register.
-    void (*pack_windows)(std::int64_t rows, std::int64_t channels, const float* w, float* packed);
-    /// The same from w: [channels, rows].
+    /// w: [rows, channels], rows = runs * run, of which a row begins `stride` floats behind the one before; packed: in
+    /// the order in which multiply_windows reads it, with zeros for the channels up to a whole register.
+    void (*pack_windows)(std::int64_t rows, std::int64_t channels, std::int64_t stride, const float* w, float* packed);
+    /// The same from w: [channels, rows], dense.
     void (*pack_transposed)(std::int64_t rows, std::int64_t channels, const float* w, float* packed);
     /// w[t][i][c] += sum over p of source[from[p] + run_start[t] + i] * result[p][c]
     void (*add_window_weights)(const WindowProduct& product, const float* source, const float* result, float* w);

@@ -274,6 +274,8 @@ bool OptionList::is_table(std::string_view name) const {
 }
 
 std::string OptionList::nearest(std::string_view unknown) const {
+    constexpr std::size_t kLongest = 64;  // keys of any length come from the network; no known one is longer
+    unknown = unknown.substr(0, kLongest);
     // A key in the wrong table is as likely as a slip of the pen: comparing the last parts costs one edit.
     using Rank = std::tuple<std::size_t, std::size_t>;
     Rank best{std::numeric_limits<std::size_t>::max(), 0};

@@ -54,7 +54,7 @@ done
 # 5. What it says meanwhile.
 shown=
 while kill -0 "$aggregator" 2>/dev/null; do
-    now=$(curl -fs "http://127.0.0.1:$http/status" | jq -r '"round \(.round)/\(.rounds): \(.state), \(.connections) nodes, accuracy \(.test_accuracy // "-")"') || now=
+    now=$(curl -fs "http://127.0.0.1:$http/status" | jq -r '"round \(.round)/\(.rounds): \(.state), \(.peers) nodes, accuracy \(.test_accuracy // "-")"') || now=
     [ -z "$now" ] || [ "$now" = "$shown" ] || echo "$now"
     shown=$now
     sleep 0.3

@@ -125,20 +125,23 @@ void check_before_start(const Job& job, const DataSplits& data, const ModelInput
     make_policy(job.precision, model->schema());
     make_codec(job.codec.uplink, model->schema());
     make_codec(job.codec.downlink, model->schema());
-    make_strategy(job.federation.strategy, model->schema().parameters());
-    check_calibration(job.noise, make_partition(job.federation.partition, job.federation.clients, data.train.size(),
-                                                data.train.labels(), data.train.classes(), job.job.seed));
+    make_strategy(job, model->schema());
+    check_calibration(job.noise,
+                      make_partition(job.federation.partition, job.federation.clients, data.train, job.job.seed));
 }
 
 int lead(const Options& options, Crew& crew, int ranks) {
     Job job = load_job(options.job, options.overrides);
     if (!options.out.empty())
         job.output.dir = options.out;
-    const DataSplits data = load_data(job.data, job.job.seed);
+    const DataSplits data = load_data_to_deal(job);
     const auto backend = make_backend(job.compute);
     const ModelInput input{
         .sample = data.test.sample_shape(), .outputs = data.test.outputs(), .max_batch = kEvaluationBatch};
     check_before_start(job, data, input, *backend);
+    for (const std::string& note : data.notes)
+        if (!options.quiet)
+            std::cerr << "dither-simulate: " << note << '\n';
     RunFolder folder(job.output.dir, options.resume);
     const Shift shift(crew, data.train);
 

@@ -44,7 +44,8 @@ std::vector<DataOptions> readings(const std::string& path) {
     std::vector<DataOptions> result;
     for (const Choice& format : data_format_choices())
         result.push_back({.format = std::string(format.name), .path = path, .classes = kManyClasses});
-    result.push_back({.format = "csv", .path = path, .task = "regression"});
+    for (const char* format : {"csv", "libsvm", "npy"})
+        result.push_back({.format = format, .path = path, .task = "regression"});
     return result;
 }
 

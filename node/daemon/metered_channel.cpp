@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <exception>
 #include <utility>
 
 #include "transport/frame.hpp"
@@ -9,10 +10,21 @@
 namespace dither {
 
 MeteredChannel::MeteredChannel(std::unique_ptr<Channel> channel, UplinkBudget& budget)
-    : channel_(std::move(channel)), budget_(budget) {}
+    : channel_(std::move(channel)), budget_(budget) {
+    budget_.settle();
+}
+
+MeteredChannel::~MeteredChannel() {
+    channel_.reset();  // says its last
+    try {
+        budget_.settle_for_good();
+    } catch (const std::exception&) {  // the next connection settles it
+    }
+}
 
 std::optional<Message> MeteredChannel::receive() {
     while (std::optional<Message> message = channel_->receive()) {
+        budget_.settle();
         const auto* plan = std::get_if<RoundPlan>(&*message);
         if (plan == nullptr || budget_.may_fit())
             return message;

@@ -8,13 +8,16 @@
 
 namespace dither {
 
-/// Counts the frames that are sent. A task whose update is unlikely to fit into the day's budget never reaches the
+/// Pays for each frame before it is sent, and settles the rest (UplinkBudget) when a message has been heard and when
+/// the connection begins and ends. A task whose update is unlikely to fit into the day's budget never reaches the
 /// session, and an update that does not fit is not sent: the aggregator hears Failed, with the reason, instead.
-/// Heartbeats, TCP and TLS are not counted: some 30 KiB an hour for a node that only waits.
 class MeteredChannel final : public Channel {
 public:
     /// Borrows the budget.
     MeteredChannel(std::unique_ptr<Channel> channel, UplinkBudget& budget);
+    ~MeteredChannel() override;
+    MeteredChannel(const MeteredChannel&) = delete;
+    MeteredChannel& operator=(const MeteredChannel&) = delete;
 
     std::optional<Message> receive() override;
     void send(const Message& message) override;

@@ -96,7 +96,8 @@ void declare_limits(CLI::App& app, NodeOptions& options) {
         ->type_name("N")
         ->check(CLI::Range(0, 19));
     app.add_option("--uplink-budget", options.uplink_budget,
-                   "Bytes that it may send on a day (UTC); beyond, it declines tasks (default: not metered)")
+                   "Bytes that it may send on a day (UTC), those of TLS included; beyond, it declines tasks (default: "
+                   "not metered)")
         ->type_name("BYTES")
         ->transform(size);
 }

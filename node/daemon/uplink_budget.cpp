@@ -9,8 +9,9 @@
 
 namespace dither {
 
-UplinkBudget::UplinkBudget(std::filesystem::path file, std::uint64_t bytes_a_day, std::function<Day()> today)
-    : file_(std::move(file)), bytes_a_day_(bytes_a_day), today_(std::move(today)) {
+UplinkBudget::UplinkBudget(std::filesystem::path file, std::uint64_t bytes_a_day, std::function<Day()> today,
+                           std::function<std::uint64_t()> written)
+    : file_(std::move(file)), bytes_a_day_(bytes_a_day), today_(std::move(today)), written_(std::move(written)) {
     read();
 }
 
@@ -29,15 +30,30 @@ bool UplinkBudget::take_update(std::uint64_t bytes) {
     last_update_ = bytes;
     tried_ = true;
     if (fits)
-        used_ += bytes;
+        pay(bytes);
     keep();
     return fits;
 }
 
 void UplinkBudget::take(std::uint64_t bytes) {
     begin_day();
-    used_ += bytes;
+    pay(bytes);
     keep();
+}
+
+void UplinkBudget::settle() {
+    if (const std::uint64_t written = written_(); written > paid_)
+        take(written - paid_);
+}
+
+void UplinkBudget::settle_for_good() {
+    settle();
+    paid_ = written_();
+}
+
+void UplinkBudget::pay(std::uint64_t bytes) {
+    used_ += bytes;
+    paid_ += bytes;
 }
 
 void UplinkBudget::read() {

@@ -12,7 +12,7 @@ Workshop::Workshop(const std::string& job, std::uint32_t client, const SessionSe
     : client_(client),
       widths_(setup.device.widths),
       job_(parse_job(job, "the aggregator's job")),
-      loaded_(setup.data == nullptr ? std::optional(load(job_, setup)) : std::nullopt),
+      loaded_(setup.data == nullptr ? std::optional(load(setup)) : std::nullopt),
       data_(setup.data == nullptr ? *loaded_ : *setup.data),
       partition_(deal()),
       backend_(make_backend(job_.compute)),
@@ -22,6 +22,8 @@ Workshop::Workshop(const std::string& job, std::uint32_t client, const SessionSe
       update_(trainer_.schema().parameters()) {
     if (feeds_back(job_.codec.uplink, *uplink_))
         feedback_.emplace(*uplink_, ResidualStore(state_folder(setup), update_.size()), update_.size());
+    if (partition_ && job_.federation.attack.kind == "label_flip")
+        label_flippers_.emplace(job_.federation, job_.job.seed);
     if (partition_)
         check_calibration(job_.noise, *partition_);
     else
@@ -36,7 +38,11 @@ Update Workshop::carry_out(const RoundPlan& plan) {
     const std::span<const std::uint32_t> samples = samples_of(plan.client);
     if (samples.empty())
         throw FormatError(fmt::format("client {} has no training samples", plan.client));
-    const TrainingTask task{.client = plan.client, .round = plan.round, .plan = &plan.plan, .probe = plan.probe};
+    const TrainingTask task{.client = plan.client,
+                            .round = plan.round,
+                            .plan = &plan.plan,
+                            .probe = plan.probe,
+                            .flips_labels = label_flippers_ && label_flippers_->contains(plan.client)};
     Update update{.round = plan.round, .client = plan.client, .base = plan.broadcast};
     update.report = trainer_.train(task, samples, model_.values(), update_);
     note_speed(update.report);
@@ -51,18 +57,17 @@ Update Workshop::carry_out(const RoundPlan& plan) {
 }
 
 /// Nothing of the test split remains in memory: only the aggregator evaluates.
-Dataset Workshop::load(const Job& job, const SessionSetup& setup) {
-    DataOptions options = job.data;
+Dataset Workshop::load(const SessionSetup& setup) const {
+    Job job = job_;
     if (!setup.data_path.empty())
-        options.path = setup.data_path;
-    return load_data(options, job.job.seed).train;
+        job.data.path = setup.data_path;
+    return client_ == kAnyClient ? load_data_to_deal(job).train : load_data(job.data, job.job.seed).train;
 }
 
 std::optional<Partition> Workshop::deal() const {
     if (client_ != kAnyClient)
         return std::nullopt;
-    return make_partition(job_.federation.partition, job_.federation.clients, data_.size(), data_.labels(),
-                          data_.classes(), job_.job.seed);
+    return make_partition(job_.federation.partition, job_.federation.clients, data_, job_.job.seed);
 }
 
 std::filesystem::path Workshop::state_folder(const SessionSetup& setup) const {

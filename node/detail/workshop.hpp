@@ -4,6 +4,7 @@
 #include "core/config.hpp"
 #include "core/data/dataset.hpp"
 #include "core/data/partition.hpp"
+#include "core/liars.hpp"
 #include "node/error_feedback.hpp"
 #include "node/session.hpp"
 #include "node/trainer.hpp"
@@ -34,7 +35,7 @@ public:
     Update carry_out(const RoundPlan& plan);
 
 private:
-    static Dataset load(const Job& job, const SessionSetup& setup);
+    Dataset load(const SessionSetup& setup) const;
     /// A node that speaks for one client owns all of its data; only a simulation deals one data set to many.
     std::optional<Partition> deal() const;
     std::filesystem::path state_folder(const SessionSetup& setup) const;
@@ -50,6 +51,7 @@ private:
     std::optional<Dataset> loaded_;
     const Dataset& data_;
     std::optional<Partition> partition_;
+    std::optional<Attackers> label_flippers_;
     std::unique_ptr<Backend> backend_;
     Trainer trainer_;
     std::unique_ptr<Codec> uplink_;

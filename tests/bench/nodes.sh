@@ -63,7 +63,7 @@ wait_until() {  # SECONDS CONDITION...
         sleep 0.1
     done
 }
-all_connected() { [ "$(status .connections)" = "$nodes" ]; }
+all_connected() { [ "$(status .peers)" = "$nodes" ]; }
 reached() { [ "$(status .round)" -ge "$1" ]; }
 
 cat >"$dir/job.toml" <<JOB

@@ -56,8 +56,7 @@ struct Federation {
         const auto model = make_model(job.model, job.quantize, training, *backend);
         model->initialize(job.job.seed);
         const std::vector<float> start(model->parameters().begin(), model->parameters().end());
-        const auto partition = make_partition(job.federation.partition, job.federation.clients, data.size(),
-                                              data.labels(), data.classes(), job.job.seed);
+        const auto partition = make_partition(job.federation.partition, job.federation.clients, data, job.job.seed);
         const PrecisionPlan plan = PrecisionPlan::uniform(model->schema().layer_count(), 32);
         Trainer trainer(job, data, *backend);
         std::vector<double> sum(start.size());

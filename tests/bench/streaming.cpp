@@ -81,20 +81,26 @@ public:
 
     Update train(const RoundPlan& task) {
         held_.receive(task);
-        std::vector<float> update(schema_.parameters());
-        for (std::size_t j = 0; j < update.size(); ++j)
-            update[j] = 1e-3F * static_cast<float>(static_cast<int>((j + task.client) % 255) - 127);
         Update answer{.round = task.round, .client = task.client, .base = task.broadcast};
+        answer.report = {.samples = 10, .steps = train_.epochs, .train_loss = 1};
+        std::vector<float> update(schema_.parameters());
+        for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer)
+            answer.report.layers.push_back(change(layer, task, schema_.slice(std::span(update), layer)));
         const StreamKey key{
             .seed = seed_, .purpose = Purpose::uplink_rounding, .client = task.client, .round = task.round};
         uplink_->encode(update, {.steps = task.uplink_steps, .key = key, .expectation = held_.expectation()},
                         answer.payload);
-        answer.report = {.samples = 10, .steps = train_.epochs, .train_loss = 1};
-        answer.report.layers.resize(schema_.layer_count(), {.update_range = 0.127F, .update_rms = 0.0733F});
         return answer;
     }
 
 private:
+    /// All integers of 8 bits, where there is a grid.
+    LayerStatistics change(std::size_t layer, const RoundPlan& task, std::span<float> update) const {
+        const float step = uplink_->needs_steps() ? task.uplink_steps[layer] : 1e-3F;
+        for (std::size_t j = 0; j < update.size(); ++j)
+            update[j] = step * static_cast<float>(static_cast<int>((j + task.client) % 255) - 127);
+        return {.update_range = 127 * step, .update_rms = 73.6F * step};
+    }
     static std::unique_ptr<Model> model_of(const Job& job) {
         static const auto backend = make_backend({});
         return make_model(job.model, job.quantize, {Shape{1, kInputs}, kClasses, 1}, *backend);

@@ -70,9 +70,8 @@ public:
     explicit Federation(const Options& options)
         : options_(options),
           job_(load_job(options.job, options.overrides)),
-          data_(load_data(job_.data, job_.job.seed)),
-          partition_(make_partition(job_.federation.partition, job_.federation.clients, data_.train.size(),
-                                    data_.train.labels(), data_.train.classes(), job_.job.seed)),
+          data_(load_data_to_deal(job_)),
+          partition_(make_partition(job_.federation.partition, job_.federation.clients, data_.train, job_.job.seed)),
           backend_(make_backend(job_.compute)),
           trainer_(job_, data_.train, *backend_),
           plan_(PrecisionPlan::uniform(trainer_.schema().layer_count(), kFullBits)),

@@ -22,6 +22,7 @@ bad 'federation\.cohrt.*cohort' --set federation.cohrt=3
 bad 'job\.rounds.*integer' --set 'job.rounds="many"'
 bad 'federation\.cohort.*13.*12' --set federation.cohort=13
 bad 'federation\.clients' --set federation.clients=0
+bad 'does not survive so many liars' --set federation.aggregation.kind=bulyan --set federation.cohort=5
 bad 'federation\.clients' --set federation.clients=100000 --set federation.cohort=5
 bad 'precision\.bits' --set precision.policy=uniform --set precision.bits=5
 bad 'precision\.levels' --set 'precision.levels=[1, 8, 32]'
@@ -54,6 +55,20 @@ rm "$idx/train-labels-idx1-ubyte"; bad_idx 'train-labels-idx1-ubyte'
 make_idx; truncate -s 300 "$idx/train-images-idx3-ubyte"; bad_idx 'train-images-idx3-ubyte.*(trunc|656|300)'
 make_idx; printf '\x00\x00\x09' | dd of="$idx/t10k-images-idx3-ubyte" conv=notrunc status=none; bad_idx 't10k-images-idx3-ubyte.*magic'
 make_idx; printf '\xc8' | dd of="$idx/train-labels-idx1-ubyte" bs=1 seek=20 conv=notrunc status=none; bad_idx 'train-labels-idx1-ubyte.*200'
+
+# Tables: a column of text. Groups: a file that does not match the samples, and one with fewer groups than clients.
+{ echo 'a,city,y'; printf '1,2,0\n3,Paris,1\n'; } >"$work/text.csv"
+bad 'text\.csv:3:3.*Paris.*"city"' --set data.path="$work/text.csv"
+groups() { bad "$1" --set federation.partition.kind=natural --set data.groups="$work/groups.txt"; }
+bad 'data\.groups' --set federation.partition.kind=natural
+groups 'data\.groups.*groups\.txt'
+seq 399 >"$work/groups.txt"; groups 'groups\.txt: expected 400 lines.*399'
+seq 400 | sed 's/.*/someone/' >"$work/groups.txt"; groups 'federation\.clients = 12.*1 groups'
+seq 400 >"$work/groups.txt"
+simulate "$work/job.toml" --out "$work/natural" --set job.rounds=1 --set federation.partition.kind=natural \
+    --set data.groups="$work/groups.txt" >/dev/null || fail "a table with a file of groups does not train"
+bad 'federation\.partition\.shards.*federation\.clients' --set 'federation.partition={kind="shards",shards=40}'
+bad 'federation\.partition\.classes = 4.*3 classes' --set 'federation.partition={kind="pathological",classes=4}'
 
 # Output folders: one that holds a run, one in use, and a checkpoint of another job.
 simulate "$work/job.toml" --out "$work/run" --set job.rounds=2 >/dev/null

@@ -22,8 +22,9 @@ public:
     const TlsContext* tls() const { return tls_ ? &*tls_ : nullptr; }
     /// Throws FormatError unless the node is on the list.
     void require_allowed(const std::string& node) const;
-    /// Throws FormatError unless a node would be let in today that was so before these rules.
-    void require_still_allowed(const std::string& node, const TlsStream& stream) const;
+    /// Throws FormatError unless a node would be let in today that was so before these rules; `stream` is null in
+    /// plaintext.
+    void require_still_allowed(const std::string& node, const TlsStream* stream) const;
 
 private:
     std::optional<TlsContext> tls_;

@@ -40,8 +40,11 @@ inline constexpr auto kSquash = [] {
 }();
 
 constexpr std::uint32_t squash(std::int32_t x) {
-    const std::int32_t within = x < -kCertainty ? -kCertainty : x > kCertainty ? kCertainty : x;
-    return kSquash[static_cast<std::size_t>(within + kCertainty)];
+    const auto place = static_cast<std::uint32_t>(x + kCertainty);
+    // Here and below branches, which are foreseen and cost nothing: the next bit would have to wait for a clamp.
+    if (place > 2 * kCertainty) [[unlikely]]
+        return kSquash[x < 0 ? 0 : 2 * kCertainty];
+    return kSquash[place];
 }
 
 /// Of the middle of each 2^-12: the last x at which squash is not above it.
@@ -68,15 +71,24 @@ public:
     void learn(bool bit) {
         const std::uint32_t seen = state_ & kSeenMask;
         const auto p = static_cast<std::int64_t>(state_ >> kSeenBits);
-        const std::int64_t target = bit ? kOne : 0;
-        const auto next = static_cast<std::uint32_t>(p + ((target - p) * kRates[seen] >> 16));
-        state_ = next << kSeenBits | (seen + (seen < kMostSeen ? 1 : 0));
+        const std::int64_t target = -static_cast<std::int64_t>(bit) & kOne;
+        const auto step = static_cast<std::uint32_t>((target - p) * kRates[seen] >> 16);
+        state_ += (step << kSeenBits) + (seen < kMostSeen ? 1 : 0);
     }
     /// Codes a bit as likely as bits so far were, and learns from it. Returns it.
     template <typename Coder>
     bool code(Coder& coder, bool bit) {
-        const std::uint32_t p = probability();
-        const bool coded = coder.code(bit, p == 0 ? 1 : p);
+        if (coder.code(bit, possible())) {  // a branch for each bit: what follows knows it
+            learn(true);
+            return true;
+        }
+        learn(false);
+        return false;
+    }
+    /// The same, for bits that a processor would guess wrong nearly as often as not.
+    template <typename Coder>
+    bool code_unguessed(Coder& coder, bool bit) {
+        const bool coded = coder.code_unguessed(bit, possible());
         learn(coded);
         return coded;
     }
@@ -86,6 +98,7 @@ private:
     static constexpr std::uint32_t kSeenMask = (1U << kSeenBits) - 1;
     static constexpr std::uint32_t kMostSeen = 255;
     static constexpr std::int64_t kOne = (1 << 22) - 1;
+    std::uint32_t possible() const { return probability() + (probability() == 0 ? 1 : 0); }
     /// 1 / (seen + 1.5): that of Krichevsky and Trofimov.
     static constexpr auto kRates = [] {
         std::array<std::int64_t, kMostSeen + 1> rates{};
@@ -114,7 +127,9 @@ private:
         constexpr unsigned kShift = 16;
         const auto step = static_cast<std::int32_t>((std::int64_t{input} * error + (1 << (kShift - 1))) >> kShift);
         const std::int32_t next = weight + step;
-        return next < -kLimit ? -kLimit : next > kLimit ? kLimit : next;
+        if (next < -kLimit || next > kLimit) [[unlikely]]
+            return next < 0 ? -kLimit : kLimit;
+        return next;
     }
     static constexpr std::int32_t kLimit = 1 << 20;
 

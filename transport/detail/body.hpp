@@ -1,6 +1,7 @@
 // The bodies of frames: messages through the bounded archive.
 #pragma once
 
+#include "transport/detail/outgoing_frame.hpp"
 #include "transport/messages.hpp"
 
 #include <cstddef>
@@ -19,6 +20,8 @@ inline std::uint8_t type_of(const Message& message) {
 
 /// Appends the body to `out`. Throws PreconditionError on a message that every reader would refuse.
 void write_body(const Message& message, std::vector<std::byte>& out);
+/// Likewise, but for the large shared payloads: these are appended to `shared`, with their places in `out`.
+void write_body(const Message& message, std::vector<std::byte>& out, std::vector<SharedPiece>& shared);
 /// Throws FormatError unless `body` is exactly one valid message of `type`. Its memory becomes that of a large payload.
 Message read_body(std::uint8_t type, std::vector<std::byte> body, std::uint32_t max_layers);
 

@@ -16,6 +16,7 @@
 #include "core/error.hpp"
 #include "core/little_endian.hpp"
 #include "core/sha256.hpp"
+#include "transport/detail/outgoing_frame.hpp"
 
 #include <concepts>
 #include <cstddef>
@@ -42,7 +43,9 @@ class BoundedWriter {
 public:
     static constexpr bool kReads = false;
 
-    BoundedWriter(std::string_view message, std::vector<std::byte>& out) : message_(message), out_(out) {}
+    /// `shared`, if there is one, takes the shared payloads that are worth it instead of their bytes.
+    BoundedWriter(std::string_view message, std::vector<std::byte>& out, std::vector<SharedPiece>* shared = nullptr)
+        : message_(message), out_(out), shared_(shared) {}
 
     template <WireNumber T>
     void operator()(std::string_view /*name*/, T value) {
@@ -91,6 +94,13 @@ public:
         (*this)(name, std::uint64_t{bytes.size()});
         append(bytes.data(), bytes.size());
     }
+    void payload(std::string_view name, const SharedBytes& bytes) {
+        (*this)(name, std::uint64_t{bytes.size()});
+        if (shared_ != nullptr && bytes.size() >= kWorthSharing)
+            shared_->push_back({out_.size(), bytes});
+        else
+            append(bytes.data(), bytes.size());
+    }
 
     void expect(bool holds, std::string_view name, std::string_view problem) const {
         require(holds, "{}: {} {}", message_, name, problem);
@@ -102,8 +112,12 @@ private:
         out_.insert(out_.end(), bytes, bytes + size);
     }
 
+    /// Below, a piece of its own costs the network more than a copy costs memory.
+    static constexpr std::size_t kWorthSharing = 4096;
+
     std::string_view message_;
     std::vector<std::byte>& out_;
+    std::vector<SharedPiece>* shared_;
 };
 
 /// Reads from `body`, which is borrowed, and throws FormatError on the first thing that is not as it must be. A large
@@ -171,6 +185,11 @@ public:
         } else {
             bytes.assign(taken.begin(), taken.end());
         }
+    }
+    void payload(std::string_view name, SharedBytes& bytes) {
+        std::vector<std::byte> own;
+        payload(name, own);
+        bytes = std::move(own);
     }
 
     void expect(bool holds, std::string_view name, std::string_view problem) const {

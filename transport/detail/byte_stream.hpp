@@ -4,6 +4,7 @@
 #include <boost/asio/ip/tcp.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -29,6 +30,8 @@ public:
     virtual Step write(std::span<const std::byte> from, std::size_t& count) = 0;
     /// Tells the other end that nothing more is written; a failure is of no interest any more.
     virtual void end_writing() noexcept = 0;
+    /// Bytes that the socket has taken so far.
+    virtual std::uint64_t written() const = 0;
 };
 
 /// Borrows the socket.

@@ -11,5 +11,8 @@ namespace dither::detail {
 /// Eight bytes a step, by as many tables (Kounavis and Berry, "A systematic approach to building high performance
 /// software-based CRC generators", ISCC 2005).
 std::uint32_t crc32c(std::span<const std::byte> bytes);
+/// Of two runs of bytes, one behind the other, from the checksum of each and the length of the second, in
+/// O(log second_bytes).
+std::uint32_t crc32c_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_bytes);
 
 }  // namespace dither::detail

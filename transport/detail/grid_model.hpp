@@ -8,6 +8,7 @@
 #pragma once
 
 #include "transport/detail/adaptive_bit.hpp"
+#include "transport/detail/grid_sections.hpp"
 #include "transport/expectation.hpp"
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
+#include <span>
 
 namespace dither::detail {
 
@@ -23,24 +25,30 @@ inline constexpr std::int32_t kLargestModelled = 1 << 22;  // exclusive
 
 /// The random number of a rounding, u = word / 2^24, seen from the nearer of 0 and 1: t = (near + 1/2) / 2^24.
 struct Dither {
-    explicit Dither(std::uint32_t word24) : upper(word24 >> 23 != 0), near(upper ? ~word24 & 0xffffff : word24) {}
-
-    /// log2(t) in sixteenths, -400 to -17.
-    std::int32_t level() const {
-        return level_of(static_cast<float>(static_cast<std::int32_t>(2 * near + 1))) - 25 * 16;
-    }
-
     bool upper;          ///< u >= 1/2: negative integers are on the near side
-    std::uint32_t near;  ///< below 2^23
+    std::int32_t level;  ///< log2(t) in sixteenths, -400 to -17
+    std::int32_t most;   ///< 1/2 - t in 1/256, rounded down
+};
+
+/// Those of at most kGridChunk roundings, made all at once in a loop that vectorizes.
+class Dithers {
+public:
+    /// u is the upper 24 bits of a word.
+    void draw(std::span<const std::uint32_t> words);
+    Dither operator[](std::size_t i) const { return {sides_[i] < 0, levels_[i], sides_[i] & 0xff}; }
+
+private:
+    std::array<std::int32_t, kGridChunk> levels_;
+    std::array<std::int32_t, kGridChunk> sides_;  ///< `most`, and the sign bit where u >= 1/2
 };
 
 /// What an integer is coded by. It depends on t, not on its side: so the mirror image of u mirrors all probabilities.
 struct GridContext {
     /// scale: of the coordinate, in sixteenths of log2.
-    GridContext(std::int32_t scale_level, std::int32_t dither_level)
-        : ratio(within(((scale_level - dither_level) >> 2) + kRatios / 2, kRatios)),
+    GridContext(std::int32_t scale_level, const Dither& t)
+        : ratio(within(((scale_level - t.level) >> 2) + kRatios / 2, kRatios)),
           scale(within((scale_level >> 3) + kScaleOfOne, kScales)),
-          dither(within((-17 - dither_level) >> 2, kDithers)) {}
+          dither(within((-17 - t.level) >> 2, kDithers)) {}
 
     static constexpr std::int32_t kRatios = 64;      ///< scale / t, in quarter-octaves: 2^-8 to 2^8
     static constexpr std::int32_t kScales = 64;      ///< scale, in half-octaves
@@ -49,8 +57,12 @@ struct GridContext {
     std::uint32_t ratio, scale, dither;
 
 private:
+    /// Indices hardly ever lie outside: a branch that is foreseen takes no time, as std::clamp would here.
     static std::uint32_t within(std::int32_t index, std::int32_t count) {
-        return static_cast<std::uint32_t>(std::clamp(index, 0, count - 1));
+        const auto inside = static_cast<std::uint32_t>(index);
+        if (inside >= static_cast<std::uint32_t>(count)) [[unlikely]]
+            return index < 0 ? 0 : static_cast<std::uint32_t>(count - 1);
+        return inside;
     }
 };
 
@@ -96,7 +108,7 @@ private:
 
     template <typename Coder>
     Coded code_moved(Coder& coder, const GridContext& at, const Dither& dither, std::int32_t q, Coded coded) {
-        const bool near = near_side_[at.scale][at.dither].code(coder, (q < 0) == dither.upper);
+        const bool near = near_side_[at.scale][at.dither].code_unguessed(coder, (q < 0) == dither.upper);
         const auto rest = static_cast<std::uint32_t>(std::abs(q)) - 1;
         const std::int32_t magnitude = code_magnitude(coder, at, near, rest, coded.surprise);
         coded.q = near == dither.upper ? -magnitude : magnitude;
@@ -107,14 +119,17 @@ private:
     std::int32_t code_magnitude(Coder& coder, const GridContext& at, bool near, std::uint32_t rest,
                                 std::int32_t& surprise) {
         const unsigned raw = raw_bits(at.scale);
+        auto& larger = larger_[at.scale];
+        std::uint32_t place = 2 * std::min(at.dither / 2, 3U) + near;
         std::uint32_t upper = 0;
-        for (; upper < kUnary; ++upper) {
-            AdaptiveBit& larger = larger_[upper][at.scale][(upper < 2 ? std::min(at.dither / 2, 3U) : 0) * 2 + near];
-            const auto expected = static_cast<std::int32_t>(larger.probability());
-            const bool more = larger.code(coder, upper < rest >> raw);
-            surprise += (more ? 65536 : 0) - expected;
-            if (!more)
+        for (const std::uint32_t wanted = rest >> raw; upper < kUnary; ++upper) {
+            if (upper == 2)  // further up t does not matter
+                place = near;
+            AdaptiveBit& more = larger[upper][place];
+            surprise -= static_cast<std::int32_t>(more.probability());
+            if (!more.code(coder, upper < wanted))
                 break;
+            surprise += 65536;
         }
         if (upper == kUnary)
             upper =
@@ -142,7 +157,7 @@ private:
     ByPlace<AdaptiveBit> by_both_;
     std::array<Mixer, GridContext::kDithers / 4> mixers_;
     ByPlace<AdaptiveBit> near_side_;
-    std::array<std::array<std::array<AdaptiveBit, 8>, GridContext::kScales>, kUnary> larger_;
+    std::array<std::array<std::array<AdaptiveBit, 8>, kUnary>, GridContext::kScales> larger_;
     std::array<AdaptiveBit, kLongest> longer_;
 };
 
@@ -154,8 +169,8 @@ public:
     /// Of one integer after the other.
     std::int32_t next(const GridContext& at, const Dither& dither, const GridModel::Coded& coded) {
         // Between 0 and 1/2 - t, its limit at large scales, where q - f becomes subtractive dither (Roberts, 1962).
-        const auto most = static_cast<std::int32_t>(((1U << 23) - dither.near) >> 16);
-        const std::int32_t f = at.scale < kLarge ? std::clamp(estimate(at, dither, coded), 0, most) : most;
+        const std::int32_t f =
+            at.scale < kLarge ? std::clamp(estimate(at, dither, coded), 0, dither.most) : dither.most;
         return dither.upper ? -f : f;
     }
 

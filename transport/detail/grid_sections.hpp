@@ -18,17 +18,31 @@ inline constexpr std::size_t kGridChunk = 4096;  ///< integers that are handed o
 /// FormatError unless `holds`, naming codec and layer.
 void check_grid(bool holds, std::size_t layer, std::string_view problem);
 
-/// Writes sections. Not thread-safe.
+/// Writes one section after the other, each in pieces. Packed codes are never held unpacked: memory is the payload's.
+/// Not thread-safe; `out` is the same for a whole payload.
 class SectionWriter {
 public:
-    /// compresses: by zstd, where that is shorter.
+    /// compresses: by zstd, where that is shorter; then a layer's codes are held until all are there.
     explicit SectionWriter(bool compresses) : compresses_(compresses) {}
 
-    /// Appends a layer's section to `out`. `width`: of the largest of `q`, folded.
-    void append(std::span<const std::int32_t> q, unsigned width, float step, std::vector<std::byte>& out);
+    /// Begins a layer's section at the end of `out`.
+    void begin(std::size_t count, float step, std::vector<std::byte>& out);
+    /// The next integers of the layer: kGridChunk of them, or all that are left. `used_bits`: their union, folded.
+    void add(std::span<const std::int32_t> q, std::uint32_t used_bits, std::vector<std::byte>& out);
+    void finish(std::vector<std::byte>& out);
 
 private:
+    void widen(unsigned width, std::vector<std::byte>& out);
+    bool compress(std::vector<std::byte>& out);
+
     bool compresses_;
+    std::size_t begin_ = 0;  ///< of the section
+    std::size_t count_ = 0;
+    std::size_t added_ = 0;
+    float step_ = 0;
+    unsigned width_ = 0;           ///< of the largest integer so far
+    std::vector<std::int32_t> q_;  ///< of the layer, where it is to be compressed; else scratch
+    std::vector<std::byte> repacked_;
     Compressor compressor_;
     std::vector<std::byte> planes_;
     std::vector<std::byte> compressed_;

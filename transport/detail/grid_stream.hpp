@@ -21,29 +21,33 @@ public:
     GridStream(Coder& coder, const Schema& schema, const Terms& terms)
         : coder_(coder), schema_(schema), terms_(terms) {}
 
-    /// The next integers of a layer, which were rounded by `words` (u is their upper 24 bits). An encoder reads
-    /// `codes`; a decoder writes them: multiples of step / 256, with the control variate.
+    /// The next integers of a layer, at most kGridChunk, which were rounded by `words` (u is their upper 24 bits). An
+    /// encoder reads `codes`; a decoder writes them: multiples of step / 256, with the control variate.
     void code(std::size_t layer, std::span<const std::uint32_t> words, std::span<std::int32_t> codes) {
-        while (!words.empty()) {
+        dithers_.draw(words);
+        Coder coder = coder_;  // copies stay in registers
+        ScaleTracker::Row row = row_;
+        for (std::size_t done = 0; done < words.size();) {
             if (column_ == 0)
-                begin_row(layer);
-            const std::size_t run = std::min(words.size(), extents_.columns - column_);
-            code_run(words.first(run), codes.data());
-            words = words.subspan(run);
-            codes = codes.subspan(run);
+                row = begin_row(layer);
+            const std::size_t run = std::min(words.size() - done, extents_.columns - column_);
+            code_run(coder, row, done, codes.subspan(done, run));
+            done += run;
             column_ += run;
             if (column_ == extents_.columns) {
                 column_ = 0;
                 ++row_index_;
             }
         }
+        row_ = row;
+        coder_ = coder;
     }
 
 private:
-    void begin_row(std::size_t layer) {
+    ScaleTracker::Row begin_row(std::size_t layer) {
         while (row_index_ == extents_.rows)  // of the tensor before; an empty one has no rows
             begin_tensor(layer);
-        row_ = tracker_.row(row_index_);
+        return tracker_.row(row_index_);
     }
     void begin_tensor(std::size_t layer) {
         for (; layer_ < layer; ++layer_) {
@@ -58,25 +62,22 @@ private:
         const Expectation::Levels levels = terms_.expectation->of(tensor);
         tracker_.begin(extents_, &levels, terms_.steps[layer]);
     }
-    /// Within a row. The coder and the row are copied, so that they stay in registers.
-    void code_run(std::span<const std::uint32_t> words, std::int32_t* codes) {
-        Coder coder = coder_;
-        ScaleTracker::Row row = row_;
-        for (std::size_t i = 0; i < words.size(); ++i) {
-            const Dither dither(words[i] >> 8);
-            const GridContext at(row.level(column_ + i), dither.level());
+    /// Within the row, by the dithers from `first` on.
+    void code_run(Coder& coder, ScaleTracker::Row& row, std::size_t first, std::span<std::int32_t> codes) {
+        for (std::size_t i = 0; i < codes.size(); ++i) {
+            const Dither dither = dithers_[first + i];
+            const GridContext at(row.level(column_ + i), dither);
             const GridModel::Coded coded = model_.code(coder, at, dither, codes[i]);
             row.learn(column_ + i, coded.surprise);
             if constexpr (std::is_same_v<Coder, RangeDecoder>)
                 codes[i] = 256 * coded.q - variate_.next(at, dither, coded);
         }
-        row_ = row;
-        coder_ = coder;
     }
 
     Coder& coder_;
     const Schema& schema_;
     const Terms& terms_;
+    Dithers dithers_;
     GridModel model_;
     ControlVariate variate_;
     ScaleTracker tracker_;

@@ -36,6 +36,7 @@ public:
         normalize();
         return bit;
     }
+    bool code_unguessed(bool bit, std::uint32_t probability) { return code(bit, probability); }
     /// `count` <= 16 bits that are as likely as not.
     std::uint32_t code_raw(std::uint32_t bits, unsigned count) {
         range_ >>= count;
@@ -52,10 +53,12 @@ public:
 
 private:
     void normalize() {
-        while (range_ < kSmallestRange) {
+        if (range_ >= kSmallestRange) [[likely]]
+            return;
+        do {
             range_ <<= 8;
             shift();
-        }
+        } while (range_ < kSmallestRange);
     }
     /// Lets the top byte of low go, or keeps it back while a carry could still change it: 0xff.
     void shift() {
@@ -90,11 +93,24 @@ public:
 
     bool code(bool /*bit*/, std::uint32_t probability) {
         const std::uint32_t ones = (range_ >> kProbabilityBits) * probability;
-        const bool bit = offset_ < ones;
-        range_ = bit ? ones : range_ - ones;
-        offset_ -= bit ? 0 : ones;
+        if (offset_ < ones) {
+            range_ = ones;
+            normalize();
+            return true;
+        }
+        range_ -= ones;
+        offset_ -= ones;
         normalize();
-        return bit;
+        return false;
+    }
+    /// The same without a branch on the bit.
+    bool code_unguessed(bool /*bit*/, std::uint32_t probability) {
+        const std::uint32_t ones = (range_ >> kProbabilityBits) * probability;
+        const std::uint32_t if_zero = 0U - static_cast<std::uint32_t>(offset_ >= ones);
+        offset_ -= if_zero & ones;
+        range_ = ones + (if_zero & (range_ - 2 * ones));
+        normalize();
+        return if_zero == 0;
     }
     std::uint32_t code_raw(std::uint32_t /*bits*/, unsigned count) {
         range_ >>= count;
@@ -117,10 +133,12 @@ private:
         ++position_;
     }
     void normalize() {
-        while (range_ < kSmallestRange) {
+        if (range_ >= kSmallestRange) [[likely]]
+            return;
+        do {
             take();
             range_ <<= 8;
-        }
+        } while (range_ < kSmallestRange);
     }
 
     std::span<const std::byte> bytes_;

@@ -40,7 +40,11 @@ public:
     private:
         friend class ScaleTracker;
         static std::int32_t moved(std::int32_t rating, std::int32_t by) {
-            return std::clamp(rating + by, -kMostRating, kMostRating);
+            const std::int32_t next = rating + by;
+            if (next < -kMostRating || next > kMostRating)
+                [[unlikely]]  // foreseen; the next integer would wait for a clamp
+                return next < 0 ? -kMostRating : kMostRating;
+            return next;
         }
 
         Column* columns_ = nullptr;

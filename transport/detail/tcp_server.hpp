@@ -15,17 +15,20 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <future>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 namespace dither {
 
-/// What is not marked otherwise lives on the I/O thread.
+/// What is not marked otherwise lives on the I/O thread. Where that has no memory for what is due, tick() does it as
+/// soon as there is some: nothing but the connection concerned ends.
 class TcpHub::Server final : private detail::ConnectionOwner {
 public:
     explicit Server(const TcpHubOptions& options);
@@ -48,9 +51,8 @@ private:
         detail::TlsStream* tls = nullptr;  ///< the connection's stream
         std::string address;
         std::string origin;  ///< empty: not counted
-        std::string node{};  ///< proved
+        std::string node{};  ///< proved; in plaintext what its hello says
         PeerId peer = 0;     ///< 0: a stranger
-        bool admitted = false;
         bool parked = false;
         bool knocked_before = false;  ///< its handshake is under rules that have changed since
         std::size_t partial = 0;      ///< its share of partial_bytes_
@@ -59,39 +61,58 @@ private:
     };
 
     void listen();
-    void accept();
+    /// Does nothing where it is under way; if there is no memory for it, tick() does it again.
+    void accept() noexcept;
     void accepted(const boost::system::error_code& error, detail::Socket socket);
-    void welcome(detail::Socket socket, const detail::Address& address);
-    void admit_stranger(Guest guest, detail::Socket socket);
+    void welcome(detail::Socket socket);
+    void admit_stranger(Guest& guest, detail::Socket socket);
     /// Why no more connections are taken from there; nullptr if they are.
     const char* refusal(const std::string& origin) const;
-    void refuse(const std::string& who, const std::string& reason);
+    /// Counts and logs it.
+    void refuse(const Guest& guest, std::string_view reason) noexcept;
+    void log(std::string_view line) noexcept;
     /// What may be ended one after the other.
     std::vector<std::shared_ptr<detail::Connection>> connections() const;
     void tick();
+    void shed();
+    void hurry_exempt(Clock::time_point now);
+    void be_patient_with(const Guest& exempt);
     void begin_closing(std::promise<void>& all_gone);
+    void finish_all();
     void tell_if_all_gone();
     void apply(detail::AccessRules rules);
-    void check_again(Guest& guest);
+    void check_all_again();
+    /// False if the rules do not let it in any more: then it is lost, and told why.
+    bool check_again(Guest& guest);
+    /// Tells a peer why it is lost.
+    void part(Guest& guest, const std::string& reason);
 
     void opened(detail::Connection& connection) override;
     void heard(detail::Connection& connection, Message message, std::size_t wire_bytes) override;
     bool may_read(detail::Connection& connection) override;
-    void ended(detail::Connection& connection, const detail::Ending& ending) override;
-    void closed(detail::Connection& connection) override;
+    void ended(detail::Connection& connection, detail::Ending ending) noexcept override;
+    void closed(detail::Connection& connection) noexcept override;
 
     void join(Guest& guest, const Message& first);
-    void no_stranger(Guest& guest);
+    void no_stranger(Guest& guest) noexcept;
     bool has_room(const Guest& guest);
-    void account(Guest& guest, std::size_t partial);
+    void account(Guest& guest, std::size_t partial) noexcept;
     void resume_parked();
+    void resume_parked_later() noexcept {
+        post([this] { resume_parked(); });
+    }
     /// Any thread: the connection of a peer that has not been lost.
     std::shared_ptr<detail::Connection> connection_of(PeerId peer) const;
     std::shared_ptr<detail::Connection> forget(PeerId peer);
-    /// Any thread.
+    /// Any thread. False, and nothing happens, if there is no memory for it.
     template <typename Call>
-    void post(Call call) {
-        boost::asio::post(io_.context(), std::move(call));
+    bool post(Call call) noexcept {
+        try {
+            boost::asio::post(io_.context(), std::move(call));
+            return true;
+        } catch (const std::exception&) {
+            return false;
+        }
     }
 
     const TcpHubOptions options_;
@@ -123,6 +144,9 @@ private:
     std::vector<std::shared_ptr<detail::Connection>> parked_;  ///< may not read now
     std::size_t partial_bytes_ = 0;                            ///< of frames that have not ended
     const detail::Connection* exempt_ = nullptr;               ///< may go on reading beyond the budget
+    Clock::time_point exempt_since_;
+    std::size_t exempt_from_ = 0;      ///< the bytes that it had then
+    bool rules_have_changed_ = false;  ///< and not all have been checked by them
     bool closing_ = false;
     std::promise<void>* all_gone_ = nullptr;  ///< kept when closing, once no connection is left
 };

@@ -25,20 +25,32 @@ public:
     Ticker(boost::asio::io_context& context, std::chrono::milliseconds interval, std::function<void()> call)
         : timer_(context), interval_(interval), call_(std::move(call)) {}
 
+    /// Does nothing where it runs. If a call throws, the next one is made all the same.
     void start() {
+        if (runs_)
+            return;
         timer_.expires_after(interval_);
         timer_.async_wait([this](const boost::system::error_code& error) {
+            runs_ = false;
             if (error)
                 return;
-            call_();
             start();
+            call_();
         });
+        runs_ = true;
+    }
+
+    /// To be called until it succeeds after an exception on the thread: the next call may not have been arranged.
+    void go_on() {
+        call_();
+        start();
     }
 
 private:
     boost::asio::steady_timer timer_;
     std::chrono::milliseconds interval_;
     std::function<void()> call_;
+    bool runs_ = false;
 };
 
 }  // namespace dither::detail

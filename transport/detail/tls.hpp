@@ -44,6 +44,7 @@ public:
     Step read(std::span<std::byte> into, std::size_t& count) override;
     Step write(std::span<const std::byte> from, std::size_t& count) override;
     void end_writing() noexcept override;
+    std::uint64_t written() const override { return BIO_number_written(SSL_get_wbio(ssl_.get())); }
 
     /// The node that the other end's certificate is for: its one DNS name. Throws FormatError if that is not a node's.
     std::string node() const;

@@ -4,7 +4,6 @@
 #include "core/compute/backend.hpp"
 #include "core/compute/detail/eigen_windows.hpp"
 #include "core/detail/kernels.hpp"
-#include "core/untouched_floats.hpp"
 
 #include <memory>
 #include <span>
@@ -22,7 +21,9 @@ void check_operands(std::int64_t items, std::int64_t max_items, std::size_t x, s
 void check_weights(std::size_t w, std::int64_t expected);
 void check_packed(bool packed, std::string_view pack);
 
-/// Rows of x are windows of one run.
+/// Rows of x are windows of one run. Weights stay where they are, and are packed a panel of columns at a time where
+/// those are multiplied: a large layer would else have them twice. That costs no more, since they serve one batch each
+/// time.
 class EigenLinear final : public Product {
 public:
     EigenLinear(const Kernels& kernels, std::int64_t in, std::int64_t out, std::int64_t max_items);
@@ -40,10 +41,16 @@ private:
     struct Direction {
         WideRows rows;  ///< of y
         Windows windows;
-        UntouchedFloats packed;  ///< who only evaluates never packs for the way back
+        std::int64_t columns;
+        std::int64_t panel_columns;
+        const float* weights = nullptr;  ///< borrowed; those of the way back are [columns, depth]
 
         Direction(const Kernels& kernels, std::int64_t depth, std::int64_t columns, std::int64_t max_items);
-        void multiply(const Kernels& kernels, std::int64_t items, const float* x, float* y);
+        std::size_t panel_floats() const { return static_cast<std::size_t>(windows.run * panel_columns); }
+        /// pack(first, count) puts so many columns into `panel`.
+        template <typename Pack>
+        void multiply(const Kernels& kernels, std::int64_t items, const float* x, const float* panel, float* y,
+                      Pack pack);
     };
 
     const Kernels& kernels_;
@@ -52,8 +59,7 @@ private:
     std::int64_t max_items_;
     Direction forward_;
     Direction backward_;
-    bool forward_packed_ = false;
-    bool backward_packed_ = false;
+    AlignedFloats panel_;  ///< scratch
 };
 
 /// One image at a time, so that it stays in the second-level cache. One group.
@@ -155,7 +161,7 @@ private:
     Rows result_;
     Rows weights_;
     std::int64_t max_items_;
-    std::vector<std::unique_ptr<Product>> groups_;
+    std::vector<std::unique_ptr<EigenConvolution>> groups_;  ///< each packs its weights from group_weights_ at once
     AlignedFloats group_image_;
     AlignedFloats group_result_;
     AlignedFloats group_weights_;

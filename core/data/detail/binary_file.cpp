@@ -2,10 +2,28 @@
 
 #include "core/error.hpp"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
 namespace dither::detail {
+
+std::vector<std::uint8_t> read_rest(ByteSource& source, std::size_t count) {
+    constexpr std::size_t kStep = std::size_t{16} << 20;
+    std::vector<std::uint8_t> bytes;
+    while (bytes.size() < count) {
+        const std::size_t start = bytes.size();
+        const std::size_t step = std::min(kStep, count - start);
+        bytes.resize(start + step);
+        if (const std::size_t got = source.read(std::span(bytes).subspan(start)); got < step)
+            throw InputError(fmt::format("{}: truncated: expected {} bytes after the header, found {}", source.path(),
+                                         count, start + got));
+    }
+    std::uint8_t extra = 0;
+    if (source.read({&extra, 1}) != 0)
+        throw InputError(fmt::format("{}: expected {} bytes after the header, found more", source.path(), count));
+    return bytes;
+}
 
 BinaryFile::BinaryFile(std::string path) : path_(std::move(path)), file_(gzopen(path_.c_str(), "rb")) {
     if (file_ == nullptr)

@@ -1,4 +1,4 @@
-// Files of bytes, plain or compressed by gzip.
+// Bytes of files, plain or compressed by gzip.
 #pragma once
 
 #include <zlib.h>
@@ -10,18 +10,31 @@
 #include <span>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace dither::detail {
 
-/// Read from its beginning to its end; zlib tells plain from compressed by the content. Throws InputError that names
-/// the file when it cannot be opened, and when the compressed data are damaged or end early.
-class BinaryFile {
+/// Bytes that are read once, from the first to the last. Throws InputError that names them when they are damaged.
+class ByteSource {
+public:
+    virtual ~ByteSource() = default;
+
+    /// Fills `to` and returns its size; fewer only at the end.
+    virtual std::size_t read(std::span<std::uint8_t> to) = 0;
+    virtual const std::string& path() const = 0;  ///< for messages
+};
+
+/// The rest of a source, which must be `count` bytes. Memory grows with what is there, not with what a header says.
+std::vector<std::uint8_t> read_rest(ByteSource& source, std::size_t count);
+
+/// zlib tells plain from compressed by the content. Throws InputError that names the file when it cannot be opened, and
+/// when the compressed data are damaged or end early.
+class BinaryFile final : public ByteSource {
 public:
     explicit BinaryFile(std::string path);
 
-    /// Fills `to` and returns its size; fewer only at the end of the file.
-    std::size_t read(std::span<std::uint8_t> to);
-    const std::string& path() const { return path_; }
+    std::size_t read(std::span<std::uint8_t> to) override;
+    const std::string& path() const override { return path_; }
 
 private:
     struct Close {

@@ -31,6 +31,7 @@ Dataset to_dataset(LabelledImages images, int classes, std::span<const ChannelSc
 }  // namespace
 
 DataSplits normalize_splits(LabelledImages train, LabelledImages test, int classes, const DataOptions& options) {
+    const Origin origin{.count = train.labels.size(), .rows = {}};
     if (options.limit > 0 && options.limit < train.labels.size()) {
         train.labels.resize(options.limit);
         train.pixels.resize(options.limit * static_cast<std::size_t>(train.sample.count()));
@@ -46,8 +47,11 @@ DataSplits normalize_splits(LabelledImages train, LabelledImages test, int class
         preparation.mean.push_back(static_cast<double>(scaling.back().mean));
         preparation.deviation.push_back(static_cast<double>(scaling.back().deviation));
     }
-    return {to_dataset(std::move(train), classes, scaling), to_dataset(std::move(test), classes, scaling),
-            std::move(preparation)};
+    return {.train = to_dataset(std::move(train), classes, scaling),
+            .test = to_dataset(std::move(test), classes, scaling),
+            .preparation = std::move(preparation),
+            .origin = origin,
+            .notes = {}};
 }
 
 }  // namespace dither::detail

@@ -1,6 +1,7 @@
 #include "aggregator/checkpoint.hpp"
 
 #include "core/error.hpp"
+#include "core/rng.hpp"
 #include "tests/unit/aggregator/fixtures.hpp"
 
 #include <limits>
@@ -172,6 +173,22 @@ TEST_SUITE("aggregator/checkpoint") {
         CHECK(load_checkpoint(file) == sample_checkpoint());
         CHECK(files_in(folder.path()) == 1);
         CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x05\0\0\0", 12)));
+    }
+
+    TEST_CASE("a checkpoint of many parts comes back, and one whose last part was altered or cut off is refused") {
+        constexpr std::size_t kParameters = 700'000;
+        Checkpoint checkpoint = sample_checkpoint();
+        checkpoint.schema =
+            Schema({{.name = "fc1", .count = kParameters, .tensors = {{"weight", Shape{kParameters}, 0}}}});
+        checkpoint.plan = checkpoint.evaluated_plan = PrecisionPlan::uniform(1, 8);
+        checkpoint.model.resize(kParameters);
+        Stream({.seed = 5, .purpose = Purpose::test}).fill_normal(checkpoint.model);
+        std::string bytes;
+        write_checkpoint(checkpoint, [&](std::string_view more) { bytes += more; });
+        CHECK(read_checkpoint(bytes, "model.dither") == checkpoint);
+        CHECK_THROWS_AS(read_checkpoint(bytes.substr(0, bytes.size() - 1), "model.dither"), InputError);
+        bytes[bytes.size() - 40] ^= 1;
+        CHECK_THROWS_AS(read_checkpoint(bytes, "model.dither"), InputError);
     }
 
     TEST_CASE("version 1 keeps its bytes: old checkpoints stay readable") {

@@ -1,52 +1,184 @@
 #include "aggregator/strategy.hpp"
 
-#include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/optim/local_progress.hpp"
 
 #include <array>
+#include <fstream>
+#include <string>
 
 #include <doctest/doctest.h>
+#include <nlohmann/json.hpp>
 
 using namespace dither;
 
+namespace {
+
+/// One layer of trained parameters and, behind them, untrained ones.
+Schema schema_of(std::int64_t trained, std::int64_t kept = 0) {
+    LayerSpec layer{.name = "fc1", .count = static_cast<std::size_t>(trained + kept)};
+    layer.tensors.push_back({.name = "weight", .shape = Shape{trained}});
+    if (kept > 0)
+        layer.tensors.push_back(
+            {.name = "mean", .shape = Shape{kept}, .offset = layer.count - std::size_t(kept), .trained = false});
+    return Schema({layer});
+}
+
+Job job_of(const StrategyOptions& options) {
+    Job job;
+    job.federation.strategy = options;
+    return job;
+}
+
+/// Everybody's update alone, so that its weight does not matter.
+constexpr std::array kOne{Contribution{.weight = 1, .steps = 1}};
+
+/// Three rounds of three clients, computed by make_strategies.py.
+struct Reference {
+    nlohmann::json json = nlohmann::json::parse(std::ifstream(DITHER_GOLDEN_DIR "/strategies.json"));
+    Schema schema = schema_of(static_cast<std::int64_t>(json["start"].size()));
+
+    Job job(const std::string& kind) const {
+        const auto& o = json["options"];
+        Job job = job_of({.kind = kind,
+                          .server_lr = o["server_lr"],
+                          .momentum = o["momentum"],
+                          .beta1 = o["beta1"],
+                          .beta2 = o["beta2"],
+                          .tau = o["tau"]});
+        job.train.optimizer.lr = json["local"]["lr"];
+        job.train.optimizer.momentum = json["local"]["momentum"];
+        job.train.proximal = json["local"]["proximal"];
+        return job;
+    }
+
+    std::vector<Contribution> cohort(const Strategy& strategy) const {
+        std::vector<Contribution> cohort;
+        for (std::size_t k = 0; k < json["samples"].size(); ++k)
+            cohort.push_back({.weight = strategy.weight(json["samples"][k]), .steps = json["steps"][k]});
+        return cohort;
+    }
+
+    /// The weighted mean of what the clients send.
+    std::vector<float> mean_update(const Job& job, std::size_t round, std::span<const Contribution> cohort) const {
+        std::vector<double> sum(schema.parameters());
+        double total = 0;
+        for (std::size_t k = 0; k < cohort.size(); ++k) {
+            const bool normalized = normalizes_updates(job.federation.strategy);
+            const double progress = normalized ? local_progress(job.train, cohort[k].steps) : 1;
+            const auto weight = static_cast<double>(cohort[k].weight);
+            total += weight;
+            for (std::size_t j = 0; j < sum.size(); ++j)
+                sum[j] += weight * json["changes"][round][k][j].get<double>() / progress;
+        }
+        std::vector<float> mean;
+        for (const double value : sum)
+            mean.push_back(static_cast<float>(value / total));
+        return mean;
+    }
+};
+
+}  // namespace
+
 TEST_SUITE("aggregator/strategy") {
-    TEST_CASE("fedavg weighs a client by its samples and adds the mean update") {
-        const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 1.0}, 3);
-        CHECK(strategy->weight(600) == 600);
-        std::array<float, 3> next{0.5F, -2, 0};
-        strategy->apply(std::array<float, 3>{1, 2, 3}, next);
-        CHECK(next == std::array<float, 3>{1.5F, 0, 3});
+    TEST_CASE("every strategy makes the models that the papers' formulas give, within 1e-6") {
+        const Reference reference;
+        for (const auto& [kind, models] : reference.json["models"].items()) {
+            CAPTURE(kind);
+            const Job job = reference.job(kind);
+            const auto strategy = make_strategy(job, reference.schema);
+            const auto cohort = reference.cohort(*strategy);
+            auto model = reference.json["start"].get<std::vector<float>>();
+            for (std::size_t round = 0; round < models.size(); ++round) {
+                auto next = reference.mean_update(job, round, cohort);
+                strategy->apply(model, next, cohort);
+                model = next;
+                for (std::size_t j = 0; j < model.size(); ++j)
+                    CHECK(model[j] == doctest::Approx(models[round][j].get<double>()).epsilon(1e-6).scale(1));
+            }
+        }
     }
 
-    TEST_CASE("no client weighs more than the cap, whatever it says it has") {
-        const auto strategy = make_strategy({.kind = "fedavg", .sample_cap = 100}, 1);
-        CHECK(strategy->weight(99) == 99);
-        CHECK(strategy->weight(101) == 100);
-        CHECK(strategy->weight(std::uint64_t{1} << 39) == 100);
+    TEST_CASE("a strategy that is resumed from its state goes on to the same bits") {
+        const Reference reference;
+        for (const auto& [kind, models] : reference.json["models"].items()) {
+            CAPTURE(kind);
+            const Job job = reference.job(kind);
+            const auto straight = make_strategy(job, reference.schema);
+            const auto cohort = reference.cohort(*straight);
+            const auto start = reference.json["start"].get<std::vector<float>>();
+            auto first = reference.mean_update(job, 0, cohort);
+            straight->apply(start, first, cohort);
+            const auto resumed = make_strategy(job, reference.schema);
+            resumed->restore(straight->state());
+            auto one = reference.mean_update(job, 1, cohort);
+            auto other = one;
+            straight->apply(first, one, cohort);
+            resumed->apply(first, other, cohort);
+            CHECK(one == other);
+            CHECK(straight->state() == resumed->state());
+        }
     }
 
-    TEST_CASE("the server's learning rate scales the step") {
-        const auto strategy = make_strategy({.kind = "fedavg", .server_lr = 0.5}, 1);
-        std::array<float, 1> next{3};
-        strategy->apply(std::array<float, 1>{1}, next);
-        CHECK(next[0] == 2.5F);
+    TEST_CASE("the order in which updates came does not show in a step") {
+        const Schema schema = schema_of(1);
+        const auto strategy = make_strategy(job_of({.kind = "fednova"}), schema);
+        std::array<Contribution, 3> cohort{Contribution{3, 7}, Contribution{1'000'000, 1}, Contribution{7, 1001}};
+        std::array<float, 1> one{0.1F}, other{0.1F};
+        const std::array<float, 1> model{0.3F};
+        strategy->apply(model, one, cohort);
+        std::swap(cohort[0], cohort[2]);
+        strategy->apply(model, other, cohort);
+        CHECK(one == other);
     }
 
-    TEST_CASE("fedavg carries no state from round to round and refuses another's") {
-        const auto strategy = make_strategy({}, 1);
-        CHECK(strategy->state().empty());
-        CHECK_NOTHROW(strategy->restore({}));
-        CHECK_THROWS_AS(strategy->restore(std::array<float, 1>{1}), PreconditionError);
+    TEST_CASE("running statistics become their mean, whatever is done with gradients") {
+        const Schema schema = schema_of(1, 1);
+        for (const char* kind : {"fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova"}) {
+            CAPTURE(kind);
+            const auto strategy = make_strategy(job_of({.kind = kind, .server_lr = 0.25}), schema);
+            std::array<float, 2> next{1, 0.5F};
+            strategy->apply(std::array<float, 2>{1, 2}, next, kOne);
+            CHECK(next[1] == 2.5F);
+            CHECK(next[0] != 2);
+        }
+    }
+
+    TEST_CASE("no client weighs more than the cap, whatever it says it has, and uniform weights are 1") {
+        const Schema schema = schema_of(1);
+        const auto capped = make_strategy(job_of({.sample_cap = 100}), schema);
+        CHECK(capped->weight(99) == 99);
+        CHECK(capped->weight(101) == 100);
+        CHECK(capped->weight(std::uint64_t{1} << 39) == 100);
+        const auto uniform = make_strategy(job_of({.weights = "uniform"}), schema);
+        CHECK(uniform->weight(99) == 1);
+        CHECK(uniform->weight(std::uint64_t{1} << 39) == 1);
+    }
+
+    TEST_CASE("fedavg carries no state from round to round, and nobody takes another's") {
+        const Schema schema = schema_of(2);
+        const auto fedavg = make_strategy(job_of({}), schema);
+        CHECK(fedavg->state().empty());
+        CHECK_NOTHROW(fedavg->restore({}));
+        CHECK_THROWS_AS(fedavg->restore(std::array<float, 1>{1}), PreconditionError);
+        const auto adam = make_strategy(job_of({.kind = "fedadam"}), schema);
+        CHECK_NOTHROW(adam->restore({}));
+        CHECK_NOTHROW(adam->restore(std::array<float, 4>{1, 2, 3, 4}));
+        CHECK_THROWS_AS(adam->restore(std::array<float, 2>{1, 2}), PreconditionError);
     }
 
     TEST_CASE("an update of another size is refused") {
-        const auto strategy = make_strategy({}, 2);
+        const Schema schema = schema_of(2);
+        const auto strategy = make_strategy(job_of({}), schema);
         std::array<float, 2> update{1, 2};
-        CHECK_THROWS_AS(strategy->apply(std::array<float, 1>{1}, update), PreconditionError);
+        CHECK_THROWS_AS(strategy->apply(std::array<float, 1>{1}, update, kOne), PreconditionError);
     }
 
     TEST_CASE("an unknown strategy is refused by the name of its key") {
-        CHECK_THROWS_WITH_AS(make_strategy({.kind = "krum"}, 1),
-                             "federation.strategy.kind: expected \"fedavg\", got \"krum\"", InputError);
+        const Schema schema = schema_of(1);
+        CHECK_THROWS_WITH_AS(make_strategy(job_of({.kind = "krum"}), schema),
+                             "federation.strategy.kind: expected one of \"fedavg\", \"fedavgm\", \"fedadagrad\", "
+                             "\"fedadam\", \"fedyogi\", \"fednova\", found \"krum\"",
+                             InputError);
     }
 }

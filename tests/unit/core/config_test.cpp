@@ -256,7 +256,8 @@ memory = 1000
         CHECK(parse_job(resolved, "resolved").job.name == job.job.name);
         CHECK(resolved.find("\n[federation]\nclients = 100\n") != std::string::npos);
         CHECK(resolved.find("\ndeadline = \"90s\"\n") != std::string::npos);
-        CHECK(resolved.find("\npartition = { kind = \"iid\", alpha = 0.5 }\n") != std::string::npos);
+        CHECK(resolved.find("\npartition = { kind = \"iid\", alpha = 0.5, shards = 2, classes = 2 }\n") !=
+              std::string::npos);
         CHECK(resolved.find("\ndownlink = { kind = \"grid\", bits = 6, ") != std::string::npos);
         CHECK(resolved.starts_with("[job]\nname = "));
     }
@@ -316,9 +317,8 @@ memory = 1000
             CHECK(error_of_override(std::string(key) + "=nonsense").find("expected one of") != std::string::npos);
     }
 
-    TEST_CASE("names that transport and aggregator know are theirs to check") {
+    TEST_CASE("names that transport knows are its to check") {
         CHECK(with({"codec.uplink.kind=other"}).codec.uplink.kind == "other");
-        CHECK(with({"federation.strategy=other"}).federation.strategy.kind == "other");
     }
 
     TEST_CASE("weights have no scale for each sample, since they have no samples") {
@@ -400,13 +400,20 @@ memory = 1000
         CHECK(refused({"federation.clients=11", "federation.over_select=1.2"}, "cohort * over_select"));
         CHECK(refused({"federation.clients=11", "federation.over_select=1.15"}, "cohort * over_select"));
         CHECK_NOTHROW(with({"federation.clients=11", "federation.over_select=1.1"}));
+        CHECK(refused({"federation.aggregation.kind=bulyan"}, "does not survive so many liars"));
+        CHECK_NOTHROW(with({"federation.aggregation.kind=bulyan", "federation.cohort=11"}));
+        CHECK(refused({"federation.aggregation.kind=krum", "federation.aggregation.faulty=0.4"}, "does not survive"));
+        CHECK(
+            refused({"federation.aggregation.kind=median", "federation.attack.kind=ipm", "federation.attack.share=0.3"},
+                    "more clients attack than"));
+        CHECK(refused({"federation.aggregation.mixing=true"}, "bears no liars"));
         CHECK(refused({"precision.policy=uniform", "precision.bits=5"}, "none of the levels"));
         CHECK(refused({"train.optimizer.nesterov=true", "train.optimizer.momentum=0"}, "nesterov needs sgd"));
         CHECK(refused({"train.optimizer.nesterov=true", "train.optimizer.kind=adam"}, "nesterov needs sgd"));
         CHECK(refused({"train.loss=mse"}, "cross_entropy"));
         CHECK(refused({"data.format=csv", "data.task=regression"}, "\"mse\""));
         CHECK(refused({"data.format=csv", "data.task=regression", "train.loss=mse", "federation.partition=dirichlet"},
-                      "dirichlet deals classes"));
+                      "this partition deals classes"));
     }
 
     TEST_CASE("precision options that contradict each other are refused, each with its value and origin") {
@@ -505,7 +512,8 @@ memory = 1000
     TEST_CASE("the description shows a key with its default, its range and its meaning") {
         const std::string help = dither::describe_options();
         CHECK(help.find("\nfederation.partition.alpha = 0.5\n") != std::string::npos);
-        CHECK(help.find("small values give each client few classes\n    a number > 0\n") != std::string::npos);
+        CHECK(help.find("small values give each client few classes, or some clients most\n    a number > 0\n") !=
+              std::string::npos);
         CHECK(help.find("\n        fp32: 32 bits everywhere\n") != std::string::npos);
         CHECK(help.find("\nquantize.gradients.rounding = \"stochastic\"\n") != std::string::npos);
     }

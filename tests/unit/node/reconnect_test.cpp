@@ -45,7 +45,7 @@ struct Node {
         plan.uplink_steps = {1.0F};
         plan.broadcast = sha256(model);
         const auto bytes = std::as_bytes(std::span(model));
-        plan.parts = {{.round = round, .payload = {bytes.begin(), bytes.end()}}};
+        plan.parts = {{.round = round, .payload = std::vector(bytes.begin(), bytes.end())}};
         return plan;
     }
 

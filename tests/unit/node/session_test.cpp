@@ -67,7 +67,7 @@ struct Stage {
         plan.uplink_steps = {1.0F};
         plan.broadcast = sha256(model);
         const auto bytes = std::as_bytes(std::span(model));
-        plan.parts = {{.round = 1, .payload = {bytes.begin(), bytes.end()}}};
+        plan.parts = {{.round = 1, .payload = std::vector(bytes.begin(), bytes.end())}};
         return plan;
     }
 
@@ -115,7 +115,7 @@ TEST_SUITE("node/session") {
                 plan.uplink_steps = {1.0F};
                 plan.broadcast = sha256(model);
                 const auto bytes = std::as_bytes(std::span(model));
-                plan.parts = {{.round = 1, .payload = {bytes.begin(), bytes.end()}}};
+                plan.parts = {{.round = 1, .payload = std::vector(bytes.begin(), bytes.end())}};
                 hub.send(received->peer, Welcome{to_toml(job), 0});
                 hub.send(received->peer, plan);
             } else {

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/error.hpp"
+#include "core/optim/local_progress.hpp"
 #include "core/vector_math.hpp"
 #include "tests/unit/made_up_data.hpp"
 
@@ -76,6 +77,26 @@ TEST_SUITE("node/trainer") {
             used.train(7, first(100));
             CHECK(fresh.update == used.update);
         }
+    }
+
+    TEST_CASE("who flips labels trains as if the last class were the first one") {
+        Bench bench(small_job());
+        Batch all;
+        bench.data.gather(first(200), all);
+        for (std::int32_t& label : all.targets.labels)
+            label = 1 - label;
+        const auto inputs = std::as_const(all.inputs).values();
+        const std::vector<float> values(inputs.begin(), inputs.end());
+        const Dataset flipped(Shape{1, 4}, values, all.targets.labels, 2, {}, 2);
+        const TrainingTask task{.client = 5, .round = 1, .plan = &bench.plan, .probe = Probe::curvature};
+        std::vector<float> expected(bench.update.size());
+        const TrainingReport honest =
+            Trainer(bench.job, flipped, *bench.backend).train(task, first(100), bench.model, expected);
+        TrainingTask lie = task;
+        lie.flips_labels = true;
+        const TrainingReport report = bench.trainer.train(lie, first(100), bench.model, bench.update);
+        CHECK(bench.update == expected);
+        CHECK(without_times(report) == without_times(honest));
     }
 
     TEST_CASE("two clients with the same samples shuffle them differently") {
@@ -224,6 +245,44 @@ TEST_SUITE("node/trainer") {
         for (const LayerStatistics& layer : report.layers)
             squares += static_cast<double>(layer.grad_norm) * layer.grad_norm;
         CHECK(squares > 1e-4);
+    }
+
+    TEST_CASE("a proximal step is the plain one and a pull back to the received model") {
+        Job job = small_job();
+        job.train.optimizer = {.kind = "sgd", .lr = 0.5, .momentum = 0};
+        Bench once(job);
+        once.train(0, first(16));  // one step, on which nothing pulls yet
+        job.train.epochs = 2;
+        Bench twice(job);
+        twice.train(0, first(16));
+        job.train.proximal = 0.4;
+        Bench pulled(job);
+        pulled.train(0, first(16));
+        for (std::size_t j = 0; j < once.update.size(); ++j)
+            CHECK(pulled.update[j] ==
+                  doctest::Approx(twice.update[j] - 0.5 * 0.4 * once.update[j]).epsilon(1e-6).scale(1));
+    }
+
+    TEST_CASE("with fednova a client sends its change divided by its local progress, running statistics whole") {
+        Job job = small_job();
+        job.model.name = "layers";
+        job.model.layers = {{.kind = "linear", .outputs = 4}, {.kind = "batch_norm"}, {.kind = "linear"}};
+        Bench plain(job);
+        const TrainingReport report = plain.train(0, first(40));
+        job.federation.strategy.kind = "fednova";
+        Bench normalized(job);
+        normalized.train(0, first(40));
+        const double progress = local_progress(job.train, report.steps);
+        CHECK(progress > report.steps);  // momentum
+        std::size_t kept = 0;
+        for (const LayerSpec& layer : plain.trainer.schema().layers())
+            for (std::size_t j = layer.offset; j < layer.offset + layer.count; ++j) {
+                const bool trained = j < layer.offset + layer.trained_count();
+                kept += trained ? 0 : 1;
+                CHECK(normalized.update[j] ==
+                      doctest::Approx(plain.update[j] / (trained ? progress : 1)).epsilon(1e-6).scale(1e-3));
+            }
+        CHECK(kept == 8);
     }
 
     TEST_CASE("a loss scale that is a power of two does not show in fp32, nor in the integers of 8 bits") {

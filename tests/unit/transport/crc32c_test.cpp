@@ -32,4 +32,19 @@ TEST_SUITE("transport/crc32c") {
                 RC_ASSERT(dither::detail::crc32c(bytes.subspan(at)) == by_boost(bytes.subspan(at)));
         }));
     }
+
+    TEST_CASE("the checksum of two runs of bytes follows from theirs, wherever they meet") {
+        using dither::detail::crc32c;
+        CHECK(rc::check([](const std::vector<std::uint8_t>& values) {
+            const auto bytes = std::as_bytes(std::span(values));
+            for (std::size_t at = 0; at <= bytes.size(); ++at) {
+                const auto second = bytes.subspan(at);
+                RC_ASSERT(crc32c(bytes) ==
+                          dither::detail::crc32c_joined(crc32c(bytes.first(at)), crc32c(second), second.size()));
+            }
+        }));
+        const std::vector<std::byte> zeros(1'000'003);
+        CHECK(crc32c(zeros) == dither::detail::crc32c_joined(crc32c(std::span(zeros).first(2)),
+                                                             crc32c(std::span(zeros).subspan(2)), zeros.size() - 2));
+    }
 }

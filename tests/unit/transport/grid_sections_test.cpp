@@ -38,6 +38,25 @@ TEST_SUITE("transport/grid_sections") {
         }));
     }
 
+    TEST_CASE("integers that are larger than all before them may come anywhere in a layer") {
+        constexpr std::size_t kPiece = 4096;  // that a codec works on
+        std::vector<float> values(6 * kPiece + 5);
+        for (std::size_t i = 0; i < values.size(); ++i)
+            values[i] = std::ldexp(i % 3 == 1 ? -1.0F : 1.0F, static_cast<int>(i / kPiece * 5) - 3);
+        std::ranges::transform(values, values.begin(), [](float value) { return std::trunc(value); });
+        for (const char* coder : {"packed", "zstd"})
+            for (const std::size_t from : {std::size_t{0}, kPiece - 1, 3 * kPiece, 5 * kPiece + 1}) {
+                const std::vector<float> layer(values.begin() + static_cast<std::ptrdiff_t>(from), values.end());
+                const Schema schema = schema_of({layer.size()});
+                const auto codec = grid(schema, coder);
+                const std::vector<float> steps{1};
+                const Bytes payload = encoded(*codec, layer, terms_of(steps));
+                CHECK(width_of(payload) == 29);
+                CHECK(decoded(*codec, payload, layer.size(), terms_of(steps)) == layer);
+                check_consistent(*codec, schema, payload, terms_of(steps));
+            }
+    }
+
     TEST_CASE("zstd is used where it is shorter, and never where it is not") {
         const Schema schema = schema_of({20'000});
         const auto codec = grid(schema, "zstd");

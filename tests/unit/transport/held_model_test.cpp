@@ -31,6 +31,16 @@ HeldModel fresh(const std::string& downlink_of = "delta") {
             [](std::span<float> values) { std::fill(values.begin(), values.end(), 1.0F); }};
 }
 
+std::vector<std::byte> encoded(const Codec& codec, std::span<const float> values, const Terms& terms) {
+    std::vector<std::byte> payload;
+    codec.encode(values, terms, payload);
+    return payload;
+}
+
+void cut(ModelPart& part) {
+    part.payload = std::vector(part.payload.begin(), part.payload.end() - 1);
+}
+
 /// The chain of models that an aggregator would make: 1, then one grid step more every round.
 struct Chain {
     std::vector<ModelPart> parts;
@@ -42,7 +52,7 @@ struct Chain {
             ModelPart part{.round = round, .steps = {0.25F}};
             std::vector<float> change(kCount, 0.3F * static_cast<float>(round));
             const Terms terms{.steps = part.steps, .key = downlink_key(Job{}.job.seed, round)};
-            codec->encode(change, terms, part.payload);
+            part.payload = encoded(*codec, change, terms);
             codec->decode(part.payload, terms, change);
             std::vector<float> model = models.back();
             for (std::size_t j = 0; j < kCount; ++j)
@@ -61,7 +71,7 @@ struct Chain {
     RoundPlan whole(std::uint32_t round, bool with_change) const {
         RoundPlan plan{.round = round, .broadcast = sha256(std::span<const float>(models[round]))};
         plan.parts = {{.round = round}};
-        make_codec({.kind = "raw"}, schema())->encode(models[round], {}, plan.parts[0].payload);
+        plan.parts[0].payload = encoded(*make_codec({.kind = "raw"}, schema()), models[round], {});
         if (with_change)
             plan.parts.push_back(parts[round - 2]);
         return plan;
@@ -123,7 +133,7 @@ TEST_SUITE("transport/held_model") {
         CHECK_THROWS_AS(held.receive(chain.plan(2, 3)), ModelMissing);
         held.receive(chain.plan(1, 3));
         RoundPlan broken = chain.plan(3, 4);
-        broken.parts[0].payload.pop_back();
+        cut(broken.parts[0]);
         CHECK_THROWS_AS(held.receive(broken), FormatError);
         held.receive(chain.plan(1, 4));
         CHECK(holds(held, chain.models[4]));
@@ -155,7 +165,7 @@ TEST_SUITE("transport/held_model") {
         HeldModel held = fresh();
         held.receive(chain.plan(1, 3));
         RoundPlan broken = chain.whole(4, true);
-        broken.parts[1].payload.pop_back();
+        cut(broken.parts[1]);
         CHECK_THROWS_AS(held.receive(broken), FormatError);
         held.receive(chain.whole(3, true));
         CHECK(holds(held, chain.models[3]));
@@ -165,7 +175,7 @@ TEST_SUITE("transport/held_model") {
 
         RoundPlan astray = chain.plan(1, 3);
         const Terms terms{.steps = astray.parts[1].steps, .key = downlink_key(Job{}.job.seed, 3)};
-        make_codec(CodecOptions{}, schema())->encode(std::vector<float>(kCount, 64), terms, astray.parts[1].payload);
+        astray.parts[1].payload = encoded(*make_codec(CodecOptions{}, schema()), std::vector<float>(kCount, 64), terms);
         HeldModel led = fresh();
         CHECK_THROWS_AS(led.receive(astray), ModelMissing);
         led.receive(chain.whole(3, true));
@@ -179,7 +189,7 @@ TEST_SUITE("transport/held_model") {
         std::vector<float> model(kCount, 0.5F);
         RoundPlan plan{.round = 2, .parts = {{.round = 2, .steps = {0.25F}}}};
         const Terms terms{.steps = plan.parts[0].steps, .key = downlink_key(Job{}.job.seed, 2)};
-        codec->encode(model, terms, plan.parts[0].payload);
+        plan.parts[0].payload = encoded(*codec, model, terms);
         codec->decode(plan.parts[0].payload, terms, model);
         plan.broadcast = sha256(std::span<const float>(model));
         HeldModel held = fresh("model");

@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <mutex>
 #include <span>
 #include <stdexcept>
@@ -27,6 +28,14 @@ using namespace std::chrono_literals;
 
 /// For what must happen, however slow the machine is.
 inline constexpr auto kGenerous = 30s;
+
+/// Resident memory of this process, in KiB.
+inline std::size_t resident_kib() {
+    std::ifstream status("/proc/self/statm");
+    std::size_t total = 0, resident = 0;
+    status >> total >> resident;
+    return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) / 1024;
+}
 
 class Log {
 public:

@@ -5,21 +5,12 @@
 
 #include <sys/resource.h>
 
-#include <fstream>
 #include <random>
 
 namespace {
 
 using namespace dither;
 using namespace dither::test;
-
-/// Resident memory of this process, in KiB.
-std::size_t resident_kib() {
-    std::ifstream status("/proc/self/statm");
-    std::size_t total = 0, resident = 0;
-    status >> total >> resident;
-    return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)) / 1024;
-}
 
 /// A hub with a healthy node, which must still be well in the end.
 struct Besieged {
@@ -232,6 +223,57 @@ TEST_SUITE("transport/tcp hostile") {
         stranger.say(update);
         CHECK(await_one<PeerLost>(besieged.hub).peer == unknown);
         besieged.refused("exceeds the limit");
+    }
+
+    TEST_CASE("a peer that never stops talking is heard in turn with the others") {
+        Log log;
+        TcpHub hub(on_loopback(log));
+        const auto join = [&](const RawClient& client) {
+            client.say(Hello{.node = "n"});
+            const PeerId peer = await_hello(hub);
+            hub.admit(peer, FrameLimits::for_model(1000, 1));
+            return peer;
+        };
+        const RawClient talkative(hub), quiet(hub);
+        join(talkative);
+        const PeerId peer = join(quiet);
+        const std::jthread talking([&] {
+            const auto frame = encode_frame(Failed{.reason = "again"});
+            for (int i = 0; i < 20'000 && talkative.say(frame); ++i) {
+            }
+        });
+        std::uint64_t in = 0;
+        while (std::exchange(in, hub.statistics().bytes_in) != hub.statistics().bytes_in || in == 0)
+            std::this_thread::sleep_for(200ms);
+        quiet.say(Failed{.reason = "once"});
+        // One turn's bytes of the other one may have been there already.
+        const std::size_t a_turn = (std::size_t{256} << 10) / encode_frame(Failed{.reason = "again"}).size();
+        std::size_t before = 0;
+        while (await_one<Received>(hub).peer != peer)
+            ++before;
+        CHECK(before <= 2 * a_turn);
+        hub.close();
+    }
+
+    TEST_CASE("a frame that all others wait for must come at some speed, or they are heard instead") {
+        Log log;
+        TcpHubOptions options = on_loopback(log);
+        options.in_flight_bytes = 100'000;
+        options.limits.header = 500ms;
+        TcpHub hub(options);
+        const auto frame = encode_frame(Update{.payload = std::vector<std::byte>(1'000'000)});
+        const RawClient slow(hub), patient(hub);
+        for (const RawClient* client : {&slow, &patient}) {
+            client->say(Hello{.node = "n"});
+            hub.admit(await_hello(hub), FrameLimits::for_model(1'000'000, 1));
+        }
+        const std::uint64_t before = hub.statistics().bytes_in;
+        slow.say(std::span(frame).first(400'000));
+        CHECK(eventually([&] { return hub.statistics().bytes_in - before >= 400'000; }));
+        const std::jthread saying([&] { patient.say(frame); });
+        CHECK(await_one<PeerLost>(hub).reason.find("others wait for its frame") == 0);
+        CHECK(std::holds_alternative<Update>(await_one<Received>(hub).message));
+        CHECK(log.has("others wait for its frame"));
     }
 
     TEST_CASE("connections beyond the limit are refused, and there is room again when one leaves") {

@@ -1,7 +1,10 @@
 #include "transport/tcp.hpp"
 
 #include "core/error.hpp"
+#include "tests/unit/temporary_folder.hpp"
 #include "tests/unit/transport/tcp_ends.hpp"
+
+#include <sys/resource.h>
 
 #include <atomic>
 #include <map>
@@ -240,6 +243,131 @@ TEST_SUITE("transport/tcp") {
         const std::string reason = await_one<PeerLost>(hub).reason;
         over = true;
         CHECK(reason == "it has not read for 2 s");
+    }
+
+    TEST_CASE("a model that many peers fetch takes the hub's memory once, whatever their plans say besides") {
+        constexpr std::size_t kBytes = 4'000'000;
+        Log log;
+        TcpHub hub(on_loopback(log));
+        RoundPlan plan{.round = 2, .base = 1, .parts = {{.round = 2, .payload = std::vector<std::byte>(kBytes)}}};
+        std::vector<std::unique_ptr<RawClient>> clients;
+        std::vector<PeerId> peers;
+        for (int i = 0; i < 40; ++i) {
+            clients.push_back(std::make_unique<RawClient>(hub, 4096));
+            clients.back()->say(Hello{.node = "n"});
+            peers.push_back(await_hello(hub));
+        }
+        const std::size_t before = resident_kib();
+        std::size_t frame = 0;
+        for (const PeerId peer : peers) {
+            plan.client = peer;
+            frame = hub.send(peer, plan);
+        }
+        for (std::size_t i = 0; i < peers.size(); ++i) {
+            plan.client = peers[i];
+            CHECK(decode_frame(clients[i]->hear(frame), FrameLimits::for_node()) == Message(plan));
+        }
+        CHECK(resident_kib() < before + 5 * kBytes / 1024);
+    }
+
+    TEST_CASE(
+        "what waits for all peers is bounded: beyond, who takes most of it is lost, and shared bytes count once") {
+        constexpr std::size_t kBytes = 3'000'000;
+        Log log;
+        TcpHubOptions options = on_loopback(log);
+        options.queued_bytes = 2 * kBytes;
+        options.limits.linger = 1s;
+        TcpHub hub(options);
+        HealthyNode healthy(hub, to(hub), "healthy");
+        std::vector<std::unique_ptr<RawClient>> deaf;
+        std::vector<PeerId> peers;
+        for (int i = 0; i < 8; ++i) {
+            deaf.push_back(std::make_unique<RawClient>(hub, 4096));
+            deaf.back()->say(Hello{.node = "deaf"});
+            peers.push_back(await_hello(hub));
+        }
+        const auto send = [&](PeerId peer, SharedBytes payload) {
+            hub.send(peer, RoundPlan{.round = 1, .parts = {{.round = 1, .payload = std::move(payload)}}});
+        };
+        const auto zeros = [] { return SharedBytes(std::vector<std::byte>(kBytes)); };
+        const SharedBytes broadcast = zeros();
+        for (std::size_t i = 0; i < 6; ++i)
+            send(peers[i], broadcast);
+        CHECK_FALSE(hub.next_event(Clock::now() + 1s));
+        healthy.converse();
+        for (int i = 0; i < 6; ++i)  // the last two peers: nine payloads, of which four may wait
+            send(peers[static_cast<std::size_t>(6 + i % 2)], zeros());
+        const auto lost = await_one<PeerLost>(hub);
+        CHECK(lost.peer >= peers[6]);
+        CHECK(lost.reason.find("more than for any other") != std::string::npos);
+        healthy.converse();
+    }
+
+    TEST_CASE("reload ends peers in plaintext whose names are not allowed any more, and tells them why") {
+        Log log;
+        const TemporaryFolder folder;
+        TcpHubOptions options = on_loopback(log);
+        options.allowed = folder.path() / "allowed";
+        write_text(options.allowed, "healthy\nunwanted\n");
+        TcpHub hub(options);
+        HealthyNode healthy(hub, to(hub), "healthy");
+        const auto unwanted = connect_tcp(to(hub));
+        unwanted->send(Hello{.node = "unwanted"});
+        const PeerId peer = await_hello(hub);
+        write_text(options.allowed, "healthy\n");
+        hub.reload();
+        const auto lost = await_one<PeerLost>(hub);
+        CHECK(lost.peer == peer);
+        CHECK(lost.reason == "node unwanted is not allowed here");
+        CHECK(unwanted->receive() == Message(Stop{"node unwanted is not allowed here"}));
+        CHECK(log.has("(unwanted) refused: node unwanted is not allowed here"));
+        CHECK(log.has("read again: 1 connections ended"));
+        CHECK(hub.statistics().peers == 1);
+        healthy.converse();
+    }
+
+    TEST_CASE("strangers are connections, and no peers") {
+        Log log;
+        TcpHub hub(on_loopback(log));
+        const RawClient stranger(hub);
+        HealthyNode node(hub, to(hub), "node");
+        CHECK(eventually([&] { return hub.statistics().connections == 2; }));
+        CHECK(hub.statistics().peers == 1);
+    }
+
+    TEST_CASE("a channel tells of every byte that its socket takes") {
+        Log log;
+        TcpHub hub(on_loopback(log));
+        std::atomic<std::uint64_t> written = 0;
+        TcpChannelOptions options = to(hub);
+        options.written = [&](std::uint64_t bytes) { written += bytes; };
+        auto channel = connect_tcp(options);
+        channel->send(Hello{.node = "n"});
+        channel->send(update_of(1000));
+        await_hello(hub);
+        await_one<Received>(hub);
+        channel.reset();
+        CHECK(written == encode_frame(Hello{.node = "n"}).size() + encode_frame(update_of(1000)).size());
+    }
+
+    TEST_CASE("a node without files for a connection has an IoError, and connects when there are some") {
+        Log log;
+        TcpHub hub(on_loopback(log));
+        rlimit before{};
+        ::getrlimit(RLIMIT_NOFILE, &before);
+        rlimit none = before;
+        for (none.rlim_cur = 0; none.rlim_cur < 64; none.rlim_cur += 1) {
+            ::setrlimit(RLIMIT_NOFILE, &none);
+            try {
+                connect_tcp(to(hub));
+            } catch (const IoError&) {
+                continue;
+            }
+            break;
+        }
+        ::setrlimit(RLIMIT_NOFILE, &before);
+        CHECK(none.rlim_cur > 3);
+        HealthyNode node(hub, to(hub), "node");
     }
 
     TEST_CASE("what is received and not taken is bounded, and nothing of it is lost") {

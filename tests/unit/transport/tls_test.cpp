@@ -288,10 +288,34 @@ TEST_SUITE("transport/tls") {
         }
         CHECK(reasons[first].find("revoked") != std::string::npos);
         CHECK(reasons[second].find("not allowed") != std::string::npos);
+        CHECK(std::get<Stop>(stolen->receive().value()).reason == reasons[first]);
+        CHECK(std::get<Stop>(unwanted->receive().value()).reason == reasons[second]);
         CHECK(federation.log.has("read again: 2 connections ended"));
         healthy.converse();
         HealthyNode newcomer(hub, federation.node(hub, "newcomer"), "newcomer");
         newcomer.converse();
+    }
+
+    TEST_CASE("a channel tells of the handshake's bytes, too, even if it is turned away") {
+        Federation federation;
+        TcpHub hub(federation.hub_options());
+        std::uint64_t written = 0;  // on the channel's thread, which has ended when it is read
+        TcpChannelOptions options = federation.node(hub, "node");
+        options.written = [&](std::uint64_t bytes) { written += bytes; };
+        const std::size_t hello = encode_frame(Hello{.node = "node"}).size();
+        {
+            const auto channel = connect_tcp(options);
+            channel->send(Hello{.node = "node"});
+            await_hello(hub);
+        }
+        constexpr std::size_t kRecord = 22;          // of TLS 1.3, around each run of bytes
+        constexpr std::size_t kCertificates = 1000;  // and a signature: hardly less
+        CHECK(written > hello + 2 * kRecord + kCertificates);
+        written = 0;
+        options.aggregator.host = "localhost";  // which the certificate is not for
+        options.tls->authority = federation.authority.node("node").certificate;
+        CHECK_THROWS_AS(connect_tcp(options), IoError);
+        CHECK(written > 100);
     }
 
     TEST_CASE("reload with a file that cannot be used changes nothing") {

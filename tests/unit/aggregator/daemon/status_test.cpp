@@ -20,7 +20,7 @@ Job job() {
 }
 
 HubStatistics connections() {
-    return {.accepted = 9, .refused = 2, .connections = 5};
+    return {.accepted = 9, .refused = 2, .connections = 5, .peers = 4};
 }
 
 RoundRecord committed_round() {
@@ -49,6 +49,7 @@ TEST_SUITE("aggregator/daemon/status") {
         CHECK(json["state"] == "waiting for nodes");
         CHECK(json["job"] == "watched");
         CHECK(json["connections"] == 5);
+        CHECK(json["peers"] == 4);
         CHECK_FALSE(json.contains("last_round"));
         CHECK(status.page("/healthz")->status == 200);
         CHECK_FALSE(status.page("/"));
@@ -80,6 +81,7 @@ TEST_SUITE("aggregator/daemon/status") {
         CHECK(has_line(metrics, "dither_bytes_total{direction=\"down\"} 4000"));
         CHECK(has_line(metrics, "dither_plan_bits{phase=\"forward\"} 8"));
         CHECK(has_line(metrics, "dither_connections 5"));
+        CHECK(has_line(metrics, "dither_peers 4"));
     }
 
     TEST_CASE("a daemon that has ended is not healthy, and says why") {

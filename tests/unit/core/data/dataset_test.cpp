@@ -280,8 +280,8 @@ TEST_SUITE("core/data/dataset") {
             return contains(error_of(DataOptions{.format = "csv", .path = path, .label = label}), message);
         };
         CHECK(refused("a,b\n1,0\n2;0,1\n", "t.csv:3:1: expected a finite number, found \"2;0\""));
-        CHECK(refused("a,b\n1,0\n2, \n", "t.csv:3:3: expected a finite number, found \"\""));
-        CHECK(refused("1,0\nnan,1\n", "t.csv:2:1: expected a finite number, found \"nan\""));
+        CHECK(refused("a,b\n1,0\n2, \n", "t.csv:3: expected a label in column \"b\", found none"));
+        CHECK(refused("1,0\ninf,1\n", "t.csv:2:1: expected a finite number, found \"inf\""));
         CHECK(refused("1,x\n2,1\n", "t.csv:1:3: expected a finite number, found \"x\""));
         CHECK(refused("1,0\n2,1,3\n", "t.csv:2: expected 2 fields, as in the first line, found 3"));
         CHECK(refused("1,0\n2,0.5\n", "t.csv:2: expected a label, an integer >= 0, found 0.5"));
@@ -292,7 +292,8 @@ TEST_SUITE("core/data/dataset") {
         CHECK(refused("1,0\n2,1\n", "which has none, found \"c\"", "c"));
         CHECK(contains(error_of(DataOptions{.format = "csv", .path = folder.file("none.csv")}), "expected a CSV file"));
         CHECK(contains(error_of(DataOptions{.format = "parquet"}),
-                       "data.format: expected one of \"idx\", \"cifar\", \"csv\", found \"parquet\""));
+                       "data.format: expected one of \"idx\", \"cifar\", \"csv\", \"npy\", \"libsvm\", \"images\", "
+                       "found \"parquet\""));
     }
 
     TEST_CASE("images of another place are read as a preparation says: its classes, its means, its deviations") {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -60,6 +61,11 @@ inline std::string error_of(const DataOptions& options) {
         return error.what();
     }
     return {};
+}
+
+inline Bytes read_bytes(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 inline bool contains(const std::string& text, const std::string& part) {

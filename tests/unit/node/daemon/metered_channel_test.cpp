@@ -13,9 +13,12 @@ namespace {
 struct Link {
     test::TemporaryFolder folder;
     std::vector<Message> said;
+    std::uint64_t written = 0;  ///< by sockets
     UplinkBudget budget;
 
-    explicit Link(std::uint64_t bytes) : budget(folder.path() / "uplink", bytes, [] { return 1; }) {}
+    explicit Link(std::uint64_t bytes)
+        : budget(
+              folder.path() / "uplink", bytes, [] { return 1; }, [this] { return written; }) {}
 
     MeteredChannel channel(std::deque<Message> heard = {}) {
         return {std::make_unique<test::ScriptedChannel>(std::move(heard), said), budget};
@@ -44,6 +47,34 @@ TEST_SUITE("node/daemon/metered_channel") {
         channel.send(update);
         CHECK(link.said == std::vector<Message>{hello, update});
         CHECK(link.budget.left() == 10'000 - encode_frame(hello).size() - encode_frame(update).size());
+    }
+
+    TEST_CASE(
+        "what the network takes beyond the frames is settled: handshakes, even of attempts that failed, and TLS") {
+        Link link(10'000);
+        link.written = 900;
+        {
+            auto channel = link.channel({UpdateAck{.round = 3, .client = 2, .accepted = true}});
+            CHECK(link.budget.left() == 9100);
+            const std::size_t frame = encode_frame(update_of(500)).size();
+            channel.send(update_of(500));
+            CHECK(link.budget.left() == 9100 - frame);
+            link.written += frame + 22;
+            channel.receive();
+            CHECK(link.budget.left() == 9100 - frame - 22);
+            link.written += 24;
+        }
+        CHECK(link.budget.left() == 10'000 - link.written);
+    }
+
+    TEST_CASE("what was paid for and never sent pays for nothing else") {
+        Link link(10'000);
+        link.channel().send(update_of(500));
+        const std::uint64_t left = link.budget.left();
+        CHECK(left < 9500);
+        link.written += 300;
+        link.channel();
+        CHECK(link.budget.left() == left - 300);
     }
 
     TEST_CASE("an update beyond the budget is not sent: the aggregator hears why") {

@@ -14,10 +14,11 @@ namespace {
 struct Metered {
     TemporaryFolder folder;
     UplinkBudget::Day day = 20'000;
+    std::uint64_t written = 0;  ///< by sockets
     UplinkBudget budget = restarted();
 
     UplinkBudget restarted() {
-        return {folder.path() / "uplink", 1000, [this] { return day; }};
+        return {folder.path() / "uplink", 1000, [this] { return day; }, [this] { return written; }};
     }
 };
 
@@ -85,6 +86,22 @@ TEST_SUITE("node/daemon/uplink_budget") {
         CHECK_FALSE(after.may_fit());
         ++node.day;
         CHECK(after.may_fit());
+    }
+
+    TEST_CASE("what sockets take beyond what was paid for is settled once, and is no update") {
+        Metered node;
+        node.budget.take(100);
+        node.written = 150;
+        node.budget.settle();
+        node.budget.settle();
+        CHECK(node.budget.left() == 850);
+        node.budget.take_update(200);  // and the connection breaks
+        node.budget.settle_for_good();
+        CHECK(node.budget.left() == 650);
+        node.written += 30;
+        node.budget.settle();
+        CHECK(node.budget.left() == 620);
+        CHECK(node.budget.last_update() == 200);
     }
 
     TEST_CASE("a file that is not a budget's is bad input") {

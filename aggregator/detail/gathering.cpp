@@ -1,0 +1,61 @@
+#include "aggregator/detail/gathering.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace dither {
+
+bool Gathering::is_needed(const FederationOptions& federation) {
+    return federation.aggregation.kind != "mean" || attack_of(federation.attack) != nullptr;
+}
+
+Gathering::Gathering(const FederationOptions& federation, std::uint32_t seed, std::size_t parameters)
+    : rule_(make_robust_rule(federation)),
+      attack_(attack_of(federation.attack)),
+      scale_(federation.attack.scale),
+      key_{.seed = seed, .purpose = Purpose::attack},
+      parameters_(parameters) {
+    if (attack_ != nullptr)
+        attackers_.emplace(federation, seed);
+}
+
+void Gathering::begin(std::uint32_t round) {
+    key_.round = round;
+    count_ = 0;
+}
+
+std::span<float> Gathering::add(std::uint32_t client, std::uint64_t weight) {
+    if (count_ == entries_.size())
+        entries_.push_back({.update = std::vector<float>(parameters_)});
+    Entry& entry = entries_[count_++];
+    entry.client = client;
+    entry.weight = weight;
+    return entry.update;
+}
+
+void Gathering::combine(std::span<float> out) {
+    const std::span entries = std::span(entries_).first(count_);
+    std::ranges::sort(entries, {}, &Entry::client);
+    if (attackers_)
+        attack();
+    std::vector<UpdateRow> rows;
+    std::vector<std::uint64_t> weights;
+    for (const Entry& entry : entries) {
+        rows.push_back(entry.update);
+        weights.push_back(entry.weight);
+    }
+    Cohort cohort(std::move(rows), std::move(weights));
+    rule_->combine(cohort, out);
+}
+
+void Gathering::attack() {
+    AttackedRound round{.honest = {}, .lies = {}, .scale = scale_, .key = key_};
+    for (Entry& entry : std::span(entries_).first(count_))
+        if (attackers_->contains(entry.client))
+            round.lies.push_back({entry.client, entry.update});
+        else
+            round.honest.push_back(entry.update);
+    attack_(round);
+}
+
+}  // namespace dither

@@ -1,0 +1,98 @@
+#!/usr/bin/python3
+"""Writes strategies.json: what three rounds of every strategy make of a small model, computed here from the papers'
+formulas with NumPy in double precision (aggregator/strategy.hpp names them). Needs Debian's python3-numpy; the results
+are committed, so tests do not need it.
+
+    tests/golden/make_strategies.py tests/golden
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+ROUNDS, CLIENTS, SIZE = 3, 3, 5
+OPTIONS = {"server_lr": 0.5, "momentum": 0.8, "beta1": 0.9, "beta2": 0.95, "tau": 0.01}
+SAMPLES = np.array([10.0, 70.0, 20.0])
+STEPS = np.array([2, 7, 3])
+LOCAL = {"lr": 0.1, "momentum": 0.6, "proximal": 0.3}
+
+
+def mean(changes):
+    return SAMPLES @ changes / SAMPLES.sum()
+
+
+def fedavg(rounds, x):
+    for changes in rounds:
+        x = x + OPTIONS["server_lr"] * mean(changes)
+        yield x
+
+
+def fedavgm(rounds, x):
+    v = np.zeros(SIZE)
+    for changes in rounds:
+        v = OPTIONS["momentum"] * v + mean(changes)
+        x = x + OPTIONS["server_lr"] * v
+        yield x
+
+
+def adaptive(second_moment):
+    def strategy(rounds, x):
+        m, v = np.zeros(SIZE), np.full(SIZE, OPTIONS["tau"] ** 2)
+        for changes in rounds:
+            delta = mean(changes)
+            m = OPTIONS["beta1"] * m + (1 - OPTIONS["beta1"]) * delta
+            v = second_moment(v, delta**2)
+            x = x + OPTIONS["server_lr"] * m / (np.sqrt(v) + OPTIONS["tau"])
+            yield x
+
+    return strategy
+
+
+def accumulation(steps, momentum, pull):
+    """The vector a of Wang et al.: the weight of each step's gradient in the client's change, by differentiating it."""
+
+    def change(gradients):
+        way, velocity = 0.0, 0.0
+        for gradient in gradients:
+            velocity = momentum * velocity + gradient + pull * way
+            way = way - velocity
+        return -way
+
+    return np.array([change(np.eye(steps)[k]) for k in range(steps)])
+
+
+def fednova(rounds, x):
+    a = np.array([np.abs(accumulation(n, LOCAL["momentum"], LOCAL["lr"] * LOCAL["proximal"])).sum() for n in STEPS])
+    p = SAMPLES / SAMPLES.sum()
+    for changes in rounds:
+        x = x + OPTIONS["server_lr"] * (p @ a) * (p @ (changes / a[:, None]))
+        yield x
+
+
+def main():
+    draw = np.random.default_rng(8)
+    start = draw.normal(size=SIZE)
+    rounds = draw.normal(scale=0.1, size=(ROUNDS, CLIENTS, SIZE))
+    beta2 = OPTIONS["beta2"]
+    strategies = {
+        "fedavg": fedavg,
+        "fedavgm": fedavgm,
+        "fedadagrad": adaptive(lambda v, square: v + square),
+        "fedadam": adaptive(lambda v, square: beta2 * v + (1 - beta2) * square),
+        "fedyogi": adaptive(lambda v, square: v - (1 - beta2) * square * np.sign(v - square)),
+        "fednova": fednova,
+    }
+    result = {
+        "options": OPTIONS,
+        "local": LOCAL,
+        "samples": SAMPLES.astype(int).tolist(),
+        "steps": STEPS.tolist(),
+        "start": start.tolist(),
+        "changes": rounds.tolist(),
+        "models": {name: [x.tolist() for x in strategy(rounds, start)] for name, strategy in strategies.items()},
+    }
+    pathlib.Path(sys.argv[1], "strategies.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+main()
