@@ -9,9 +9,9 @@
 #include "tests/unit/aggregator/memory_storage.hpp"
 #include "transport/frame.hpp"
 
-#include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace dither::fuzz {
 namespace {
@@ -19,15 +19,6 @@ namespace {
 using test::MemoryStorage;
 
 constexpr std::uint32_t kRound = 3;
-
-std::string to_text(std::span<const std::byte> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-}
-
-Bytes to_bytes(const std::string& text) {
-    const auto bytes = std::as_bytes(std::span(text));
-    return {bytes.begin(), bytes.end()};
-}
 
 Update sample_update(std::uint32_t client) {
     Update update{.round = kRound, .client = client, .payload = Bytes(9, std::byte{0x5a})};
@@ -46,7 +37,7 @@ std::size_t begin(Journal& journal) {
     return entries;
 }
 
-void append(Journal& journal, std::uint32_t client) {
+void append_update(Journal& journal, std::uint32_t client) {
     const PrecisionPlan plan = PrecisionPlan::uniform(2, 8);
     journal.append(encode_frame(sample_update(client)), plan, 100 + client);
     journal.sync();
@@ -58,21 +49,20 @@ std::string file_with(std::uint32_t entries) {
     Journal journal(storage);
     begin(journal);
     for (std::uint32_t client = 0; client < entries; ++client)
-        append(journal, client);
+        append_update(journal, client);
     return disk.files[Journal::kFile].bytes;
 }
 
 /// A valid journal whose only entry says `content`.
-std::string sealed(std::span<const std::byte> content) {
+std::string file_around(std::span<const std::byte> content) {
     static const std::string header = [] {
         const std::string one = file_with(1);
         return one.substr(0, 2 * one.size() - file_with(2).size());
     }();
-    std::array<std::byte, sizeof(std::uint64_t)> length{};
-    store_little(std::uint64_t{content.size()}, length.data());
-    const std::string entry = to_text(length) + to_text(content);
-    const Sha256 digest = sha256(std::string_view(entry));
-    return header + entry + to_text(std::as_bytes(std::span(digest)));
+    Bytes entry(sizeof(std::uint64_t));
+    store_little(std::uint64_t{content.size()}, entry.data());
+    append(entry, content);
+    return header + std::string(as_text(sealed(std::move(entry))));
 }
 
 void read(const std::string& file) {
@@ -82,7 +72,7 @@ void read(const std::string& file) {
     try {
         Journal journal(storage);
         found = begin(journal);
-        append(journal, 7);
+        append_update(journal, 7);
     } catch (const InputError&) {
         return;
     }
@@ -96,15 +86,14 @@ void read(const std::string& file) {
 std::vector<Bytes> seeds() {
     const std::string file = file_with(2);
     const std::size_t entry = file.size() - file_with(1).size();
-    const std::size_t digest = std::tuple_size_v<Sha256>;
     const std::string content =
-        file.substr(file.size() - entry + sizeof(std::uint64_t), entry - sizeof(std::uint64_t) - digest);
+        file.substr(file.size() - entry + sizeof(std::uint64_t), entry - sizeof(std::uint64_t) - sizeof(Sha256));
     return {to_bytes(file), to_bytes(content)};
 }
 
 void run(std::span<const std::byte> bytes) {
-    read(to_text(bytes));
-    read(sealed(bytes));
+    read(std::string(as_text(bytes)));
+    read(file_around(bytes));
 }
 
 }  // namespace dither::fuzz

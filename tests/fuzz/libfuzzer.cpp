@@ -1,29 +1,15 @@
-// A target as libFuzzer wants it. A corpus folder that is empty is filled with the target's seeds first.
-#include "tests/fuzz/target.hpp"
+// A target as libFuzzer wants it. With --seeds FOLDER it writes its seeds there and ends.
+#include "tests/fuzz/seeds.hpp"
 
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <string>
-
-namespace {
-
-namespace fs = std::filesystem;
-
-void write_seeds(const fs::path& folder) {
-    int number = 0;
-    for (const dither::fuzz::Bytes& seed : dither::fuzz::seeds())
-        std::ofstream(folder / ("seed-" + std::to_string(number++)), std::ios::binary)
-            .write(reinterpret_cast<const char*>(seed.data()), static_cast<std::streamsize>(seed.size()));
-}
-
-}  // namespace
+#include <cstdlib>
+#include <string_view>
 
 extern "C" int LLVMFuzzerInitialize(int* argc, char*** argv) {
-    for (int i = 1; i < *argc; ++i)
-        if (const fs::path folder = (*argv)[i]; fs::is_directory(folder) && fs::is_empty(folder))
-            write_seeds(folder);
-    return 0;
+    if (*argc != 3 || std::string_view((*argv)[1]) != "--seeds")
+        return 0;
+    dither::fuzz::write_seeds((*argv)[2]);
+    std::exit(0);
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

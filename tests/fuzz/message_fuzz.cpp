@@ -1,8 +1,9 @@
-// Bodies of messages behind a byte with their type: what a frame's checksum keeps from frame_fuzz.
+// Bodies of messages behind a byte with their type: what a frame's checksum keeps from a fuzzer.
 #include "core/error.hpp"
 #include "tests/fuzz/messages.hpp"
 #include "tests/fuzz/target.hpp"
 #include "transport/detail/body.hpp"
+#include "transport/frame.hpp"
 
 namespace dither::fuzz {
 
@@ -11,6 +12,10 @@ std::vector<Bytes> seeds() {
     for (const Message& message : sample_messages()) {
         Bytes& seed = seeds.emplace_back(1, static_cast<std::byte>(detail::type_of(message)));
         detail::write_body(message, seed);
+    }
+    for (const Bytes& frame : golden_bytes("v" + std::to_string(kProtocolVersion))) {
+        Bytes& seed = seeds.emplace_back(1, frame[6]);
+        append(seed, std::span(frame).subspan(kFrameHeaderBytes));
     }
     return seeds;
 }

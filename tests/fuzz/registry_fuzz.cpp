@@ -17,11 +17,6 @@ using test::MemoryStorage;
 constexpr std::uint32_t kClients = 4;
 constexpr const char* kFile = "nodes.tsv";
 
-Bytes to_bytes(const std::string& text) {
-    const auto bytes = std::as_bytes(std::span(text));
-    return {bytes.begin(), bytes.end()};
-}
-
 }  // namespace
 
 std::vector<Bytes> seeds() {
@@ -31,7 +26,7 @@ std::vector<Bytes> seeds() {
 /// What a list that is accepted gives a node is the node's for ever.
 void run(std::span<const std::byte> bytes) {
     MemoryStorage::State disk;
-    disk.files[kFile].bytes.assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    disk.files[kFile].bytes = as_text(bytes);
     MemoryStorage storage(disk);
     std::optional<std::uint32_t> given;
     std::string why;

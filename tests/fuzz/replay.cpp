@@ -1,15 +1,15 @@
-// Runs a target without libFuzzer: on its seeds, on some thousand mutations of them, the same in every run, and on the
-// files that are named, such as one that libFuzzer has found.
+// Runs a target without libFuzzer: on its seeds, on some thousand mutations of them, the same in every run, or on the
+// files that are named, and those in folders that are, such as what libFuzzer has found. With --seeds FOLDER it writes
+// its seeds there.
 #include "core/rng.hpp"
-#include "tests/fuzz/target.hpp"
+#include "tests/fuzz/seeds.hpp"
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <exception>
-#include <fstream>
-#include <iterator>
-#include <string>
+#include <filesystem>
+#include <string_view>
 
 namespace {
 
@@ -57,27 +57,32 @@ Bytes mutated(const std::vector<Bytes>& seeds, Stream& stream) {
     return bytes;
 }
 
-void run_file(const std::string& name) {
-    std::ifstream in(name, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(in), {}};
-    dither::fuzz::run(std::as_bytes(std::span(text)));
+void run_or_say(std::span<const std::byte> bytes, const std::string& which) {
+    try {
+        dither::fuzz::run(bytes);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s: %s\n", which.c_str(), error.what());
+        throw;
+    }
+}
+
+void run_files(const std::filesystem::path& path) {
+    if (!std::filesystem::is_directory(path))
+        return run_or_say(dither::fuzz::read_bytes(path), path);
+    for (const auto& file : dither::fuzz::files_in(path))
+        run_files(file);
 }
 
 void run_mutations() {
     const std::vector<Bytes> seeds = dither::fuzz::seeds();
-    for (const Bytes& seed : seeds)
-        dither::fuzz::run(seed);
+    for (std::size_t i = 0; i < seeds.size(); ++i)
+        run_or_say(seeds[i], "seed " + std::to_string(i));
     for (std::uint32_t trial = 0; trial < kMutations; ++trial) {
         Stream stream({.seed = 1, .step = trial});
         Bytes bytes = mutated(seeds, stream);
         while (stream.below(3) == 0)
             overwrite(bytes, stream);
-        try {
-            dither::fuzz::run(bytes);
-        } catch (const std::exception& error) {
-            std::fprintf(stderr, "mutation %u: %s\n", trial, error.what());
-            throw;
-        }
+        run_or_say(bytes, "mutation " + std::to_string(trial));
     }
 }
 
@@ -85,8 +90,12 @@ void run_mutations() {
 
 int main(int argc, char** argv) {
     try {
+        if (argc == 3 && std::string_view(argv[1]) == "--seeds") {
+            dither::fuzz::write_seeds(argv[2]);
+            return 0;
+        }
         for (int i = 1; i < argc; ++i)
-            run_file(argv[i]);
+            run_files(argv[i]);
         if (argc == 1)
             run_mutations();
     } catch (const std::exception& error) {

@@ -1,6 +1,5 @@
 // Files of residuals, sealed by the digest that their bytes demand, and as they are.
 #include "core/error.hpp"
-#include "core/sha256.hpp"
 #include "node/detail/residual_file.hpp"
 #include "node/residual_store.hpp"
 #include "tests/fuzz/target.hpp"
@@ -11,8 +10,6 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 
 namespace dither::fuzz {
@@ -39,20 +36,14 @@ std::vector<Bytes> seeds() {
     const std::array<float, 3> before{1, 2, 3};
     const std::array<float, 3> after{-4, 5e-20F, 6};
     ResidualStore(folder, 3).save(kClient, {.round = kCounted, .values = before}, {.round = 4, .values = after});
-    std::ifstream in(folder / "client-7.residual", std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    const Bytes file = read_bytes(folder / "client-7.residual");
     std::filesystem::remove_all(folder);
-    const auto bytes = std::as_bytes(std::span(text));
-    return {Bytes(bytes.begin(), bytes.end()), Bytes(bytes.begin(), bytes.end() - std::tuple_size_v<Sha256>)};
+    return {file, Bytes(file.begin(), file.end() - sizeof(Sha256))};
 }
 
 void run(std::span<const std::byte> bytes) {
     read(bytes);
-    Bytes sealed(bytes.begin(), bytes.end());
-    const Sha256 digest = sha256({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
-    const auto tail = std::as_bytes(std::span(digest));
-    sealed.insert(sealed.end(), tail.begin(), tail.end());
-    read(sealed);
+    read(sealed({bytes.begin(), bytes.end()}));
 }
 
 }  // namespace dither::fuzz

@@ -2,13 +2,12 @@
 // replay.cpp runs them on mutated seeds in every other build.
 #pragma once
 
-#include <cstddef>
+#include "tests/fuzz/bytes.hpp"
+
 #include <span>
 #include <vector>
 
 namespace dither::fuzz {
-
-using Bytes = std::vector<std::byte>;
 
 /// Valid inputs to begin with.
 std::vector<Bytes> seeds();
