@@ -60,7 +60,7 @@ struct CheckpointOf {
     PrecisionPlan plan;              ///< of the next round
     PrecisionPlan evaluated_plan;    ///< that `round` ran and was evaluated with: what dither-evaluate uses
     std::vector<double> controller;  ///< Controller::state
-    std::vector<float> strategy;     ///< Strategy::state
+    Floats strategy;                 ///< Strategy::state
     RunTotals totals;
     std::uint32_t abandoned_in_a_row = 0;  ///< rounds up to `round` that could not commit
     std::string log_line;  ///< of `round` in rounds.jsonl, which is written after the checkpoint; empty in round 0

@@ -62,6 +62,7 @@ Links::Links(const Job& job, const Schema& schema, bool policy_rules_uplink)
       downlink_grid_(make_codec(job.codec.downlink, schema)->needs_steps()),
       uplink_(job.codec.uplink, schema),
       delta_(job.codec.downlink, schema),
+      averages_(job.federation.aggregation.kind == "mean"),
       clients_(job.federation.cohort),
       downlink_steps_(schema.layer_count(), 1.0F),
       downlink_ranges_(schema.layer_count()) {}
@@ -114,6 +115,8 @@ void Links::learn(const UpdateEvidence& evidence, const PrecisionPlan& plan) {
         }
         require(mean_rms.size() >= spec.tensors.size(), "the mean update has too few tensors");
         learn_mean(spread[layer], spec, mean_rms.first(spec.tensors.size()), evidence.clients);
+        if (!averages_)  // what another rule makes of them says nothing of how they differ
+            spread[layer].disagreement = -1;
         mean_rms = mean_rms.subspan(spec.tensors.size());
     }
     clients_ = std::max<std::uint32_t>(evidence.clients, 1);

@@ -88,6 +88,7 @@ private:
     bool downlink_grid_;  ///< the codec needs steps
     UpdateGrid uplink_;
     UpdateGrid delta_;
+    bool averages_;          ///< what stands for the updates is their mean
     std::uint32_t clients_;  ///< whose updates make a mean
     std::vector<float> downlink_steps_;
     std::vector<double> downlink_ranges_;

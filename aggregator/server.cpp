@@ -240,7 +240,8 @@ bool Server::roll_back(RoundRecord& record) {
 
 std::string Server::advance_model(RoundRecord& record, std::span<const WeightedReport> reports) {
     const std::span<float> parameters = model_->parameters();
-    const std::vector<float> memory = state_.strategy->state();
+    const std::span<const float> kept = state_.strategy->state();
+    const std::vector<float> memory(kept.begin(), kept.end());
     const std::span<float> next = runner_.mean();
     mean_rms_ = tensor_rms(model_->schema(), next);
     state_.strategy->apply(parameters, next, contributions(reports));

@@ -33,8 +33,8 @@ public:
     /// The next model, in the place of the mean update of `cohort`. Tensors that are not trained (running statistics)
     /// become their mean, whatever the strategy.
     void apply(std::span<const float> model, std::span<float> mean_update, std::span<const Contribution> cohort);
-    /// What a resumed run needs; restore(state()) is the identity.
-    virtual std::vector<float> state() const { return {}; }
+    /// What a resumed run needs, until the next apply() or restore(); restore(state()) is the identity.
+    virtual std::span<const float> state() const { return {}; }
     /// Throws PreconditionError on a state that this strategy cannot have.
     virtual void restore(std::span<const float> state);
 

@@ -110,7 +110,7 @@ TrainingReport Trainer::train_locally(const TrainingTask& task, std::span<const 
     const std::span<const float> trained = model_->parameters();
     std::transform(trained.begin(), trained.end(), received.begin(), update.begin(), std::minus<>());
     if (normalizes_updates(job_.federation.strategy))
-        normalize(update, report.steps);
+        normalize(update, report.steps - scaler_.skipped());
     if (!all_finite(update) || !std::isfinite(report.train_loss))
         throw TrainingError(
             fmt::format("client {}, round {}: a parameter or the mean loss is not finite after {} steps", task.client,

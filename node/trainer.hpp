@@ -59,7 +59,7 @@ private:
     /// Trains, and reports all but what the probe asks for.
     TrainingReport train_locally(const TrainingTask& task, std::span<const std::uint32_t> indices,
                                  std::span<const float> received, std::span<float> update);
-    /// FedNova: divides the trained parameters' changes by the local progress.
+    /// FedNova: divides the trained parameters' changes by the progress of the steps that loss scaling did not skip.
     void normalize(std::span<float> update, std::uint32_t steps) const;
     void measure(const TrainingTask& task, TrainingReport& report);
     void measure_sensitivity(const StreamKey& key, TrainingReport& report);

@@ -108,7 +108,8 @@ struct TcpChannelOptions {
 
 /// A node's end: connected, and the aggregator's certificate checked, when it returns. A thread of its own answers for
 /// heartbeats while the node trains. Throws InputError on files that cannot be used, IoError if the aggregator cannot
-/// be reached or is not who it should be. stop() may be called from any thread: receive() then returns nothing.
+/// be reached or is not who it should be, or the channel's thread has no memory; std::bad_alloc where the caller's has
+/// none, std::system_error if there is no thread. stop() may be called from any thread: receive() then returns nothing.
 class TcpChannel : public Channel {
 public:
     virtual void stop() = 0;

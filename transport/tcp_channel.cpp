@@ -150,11 +150,13 @@ std::optional<Message> Dialled::receive() {
             return std::nullopt;
         fail(*ending_);
     }
+    if (full_) {
+        asio::post(io_.context(), [connection = connection_] { connection->resume(); });  // it waits for mutex_
+        full_ = false;
+    }
     Waiting first = std::move(inbox_.front());
     inbox_.pop_front();
     inbox_bytes_ -= first.bytes;
-    if (std::exchange(full_, false))
-        asio::post(io_.context(), [connection = connection_] { connection->resume(); });
     return std::move(first.message);
 }
 

@@ -112,6 +112,7 @@ void Connection::close() {
     if (std::exchange(phase_, Phase::closed) == Phase::closed)
         return;
     count_written();
+    queue_.clear();  // nobody gets it any more, and it counts as waiting
     error_code ignored;
     socket_.close(ignored);
     shared_.owner.closed(*this);

@@ -63,6 +63,8 @@ void TcpHub::Server::drop(PeerId peer, const std::string& reason) {
     if (connection == nullptr)
         return;
     const bool is_posted = post([this, connection] {
+        if (const auto guest = guests_.find(connection.get()); guest != guests_.end())
+            account(guest->second, 0);
         connection->finish();
         resume_parked();
     });
@@ -81,6 +83,7 @@ void TcpHub::Server::close() {
     } catch (const std::bad_alloc&) {  // then what is queued is not delivered
     }
     io_.stop();
+    const std::lock_guard lock(mutex_);
     peers_.clear();
 }
 

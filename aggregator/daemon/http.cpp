@@ -173,7 +173,10 @@ private:
     /// Out of descriptors, say: they will be free again.
     void retry() {
         pause_.expires_after(kPatience);
-        pause_.async_wait([this](beast::error_code) { accept_if_room(); });
+        pause_.async_wait([this](beast::error_code cancelled) {
+            if (!cancelled)
+                accept_if_room();
+        });
     }
 
     HttpPages pages_;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 
 namespace dither {
 
@@ -20,6 +21,12 @@ DITHER_CLONES void add_squares(double* sums, const float* values, const double* 
         const double difference = static_cast<double>(values[j]) - means[j];
         sums[j] += difference * difference;
     }
+}
+
+/// A server would refuse what is not finite.
+float sendable(double value) {
+    constexpr double kMost = std::numeric_limits<float>::max();
+    return static_cast<float>(std::clamp(value, -kMost, kMost));
 }
 
 /// Everybody lies mean_factor * mean + deviation_factor * deviation of the honest updates.
@@ -36,7 +43,7 @@ void lie_by_moments(const AttackedRound& round, double mean_factor, double devia
         for (std::size_t j = 0; j < count; ++j) {
             const double lie = mean_factor * means[j] + deviation_factor * std::sqrt(squares[j] / honest);
             for (const AttackedRound::Lie& each : round.lies)
-                each.update[first + j] = static_cast<float>(lie);
+                each.update[first + j] = sendable(lie);
         }
     }
 }
@@ -44,7 +51,7 @@ void lie_by_moments(const AttackedRound& round, double mean_factor, double devia
 void flip_signs(const AttackedRound& round) {
     for (const AttackedRound::Lie& lie : round.lies)
         for (float& value : lie.update)
-            value = static_cast<float>(-round.scale * value);
+            value = sendable(-round.scale * value);
 }
 
 void send_noise(const AttackedRound& round) {
@@ -53,7 +60,7 @@ void send_noise(const AttackedRound& round) {
         key.client = lie.client;
         Stream(key).fill_normal(lie.update);
         for (float& value : lie.update)
-            value = static_cast<float>(round.scale * value);
+            value = sendable(round.scale * value);
     }
 }
 

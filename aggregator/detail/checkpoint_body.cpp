@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <new>
 #include <ostream>
 #include <span>
 #include <streambuf>
@@ -123,10 +124,11 @@ void save(Archive& archive, const ModelPart& part) {
 
 template <typename Archive>
 void load(Archive& archive, ModelPart& part) {
-    std::string payload;
-    archive(part.round, part.steps, payload);
-    const auto bytes = std::as_bytes(std::span(payload));
-    part.payload = std::vector<std::byte>(bytes.begin(), bytes.end());
+    cereal::size_type count = 0;
+    archive(part.round, part.steps, cereal::make_size_tag(count));
+    std::vector<std::byte> payload(static_cast<std::size_t>(count));
+    archive(cereal::binary_data(reinterpret_cast<unsigned char*>(payload.data()), payload.size()));
+    part.payload = std::move(payload);
 }
 
 template <typename Archive>
@@ -322,6 +324,10 @@ Checkpoint parse_checkpoint_body(const PartReader& read, std::uint64_t begin, st
         checkpoint.version = version;
         if (version < 4)
             checkpoint.model_round = checkpoint.round;
+    } catch (const std::bad_alloc&) {  // the machine's fault, not the file's
+        throw;
+    } catch (const IoError&) {
+        throw;
     } catch (const std::exception& e) {  // the archive's, cereal's, a schema's or a shape's
         throw FormatError(fmt::format("has a body that cannot be read: {}", e.what()));
     }

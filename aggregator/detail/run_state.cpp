@@ -68,9 +68,10 @@ void RunState::model_is_good() {
     if (!controller.judges())
         return;
     const std::span<const float> parameters = std::as_const(model).parameters();
+    const std::span<const float> kept = strategy->state();
     good = {.round = model_round,
             .model = {parameters.begin(), parameters.end()},
-            .strategy = strategy->state(),
+            .strategy = {kept.begin(), kept.end()},
             .links = controller.links_state(),
             .averaged = {average.model().begin(), average.model().end()},
             .averaged_rounds = average.rounds()};

@@ -3,6 +3,8 @@
 #include "core/error.hpp"
 #include "core/optim/local_progress.hpp"
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
 
 namespace dither {
@@ -34,7 +36,7 @@ private:
     void begin(std::span<const Contribution> cohort) override {
         std::map<std::uint32_t, std::uint64_t> weights;  // of so many steps: exact, in whatever order they came
         for (const Contribution& one : cohort)
-            weights[one.steps] += one.weight;
+            weights[std::min(one.steps, most_steps())] += one.weight;
         double progress = 0, total = 0;
         for (const auto& [steps, weight] : weights) {
             progress += static_cast<double>(weight) * local_progress(train_, steps);
@@ -42,6 +44,13 @@ private:
         }
         require(total > 0, "a mean of nobody's updates");
         set_step(options().server_lr * progress / total);
+    }
+
+    /// What a client says of its steps is as good as what it says of its samples: it has those of sample_cap at most.
+    std::uint32_t most_steps() const {
+        constexpr std::uint64_t kMost = 1 << 24;  // of any client: a round is not to be held up by counting
+        const std::uint64_t batches = (options().sample_cap - 1) / train_.batch_size + 1;
+        return static_cast<std::uint32_t>(batches < kMost ? std::min(kMost, train_.epochs * batches) : kMost);
     }
 
     TrainOptions train_;

@@ -15,7 +15,7 @@ public:
     Remembering(const Job& job, const Schema& schema, std::size_t moments, float start)
         : Strategy(job.federation.strategy, schema), moments_(moments), start_(start) {}
 
-    std::vector<float> state() const override { return state_; }
+    std::span<const float> state() const override { return state_; }
 
     void restore(std::span<const float> state) override {
         require(state.empty() || state.size() == moments_ * schema().parameters(),

@@ -118,11 +118,14 @@ Table read_table(const std::string& path, const std::string& groups) {
             table.columns = fields.size();
         if (first && is_header(fields)) {
             table.header = names_in(fields);
-            table.group_column = find_column(table, groups);
+            if (!groups.empty())
+                table.group_column = find_column(table, groups);
         } else {
             append_row(table, line, number, fields);
         }
     }
+    if (file.bad())
+        throw InputError(fmt::format("{}: cannot be read to its end", path));
     if (table.columns < 2 || table.rows() < 2)
         throw InputError(fmt::format("{}: expected at least 2 columns and 2 rows of numbers, found {} and {}", path,
                                      table.columns, table.rows()));
@@ -181,17 +184,20 @@ std::vector<std::size_t> feature_columns(const Table& table, std::size_t label) 
 
 /// Of the values that are there.
 double mean_of(const Table& table, std::span<const std::uint32_t> rows, std::size_t column) {
-    double sum = 0;
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    double sum = 0, low = kInfinity, high = -kInfinity;
     std::size_t count = 0;
     for (const std::uint32_t row : rows)
         if (const double value = table.at(row, column); !std::isnan(value)) {
             sum += value;
+            low = std::min(low, value);
+            high = std::max(high, value);
             ++count;
         }
     if (count == 0)
         throw InputError(
             fmt::format("{}: column {} has no value in any training row", table.path, table.column_name(column)));
-    return sum / static_cast<double>(count);
+    return std::clamp(sum / static_cast<double>(count), low, high);  // rounding leaves equal values
 }
 
 /// How many cells of the column got `value`.

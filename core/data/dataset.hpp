@@ -106,7 +106,7 @@ bool is_regression(const DataOptions& options);
 /// way.
 struct Preparation {
     int classes = 0;                  ///< 0 for regression
-    std::vector<std::string> labels;  ///< [classes] of images and libsvm, else empty
+    std::vector<std::string> labels;  ///< of images and libsvm those that are there, else empty
     std::vector<double> mean;         ///< [channels] or [features]
     std::vector<double> deviation;    ///< likewise
 

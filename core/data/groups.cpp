@@ -22,6 +22,8 @@ std::vector<std::string> read_lines(const DataOptions& options) {
             line.pop_back();
         lines.push_back(line);
     }
+    if (file.bad())
+        throw InputError(fmt::format("{}: cannot be read to its end", options.groups));
     return lines;
 }
 

@@ -40,8 +40,9 @@ std::vector<fs::path> sorted_entries(const fs::path& folder) {
 
 std::vector<std::string> folders_in(const fs::path& folder) {
     std::vector<std::string> names;
+    std::error_code ignored;
     for (const fs::path& entry : sorted_entries(folder))
-        if (fs::is_directory(entry))
+        if (fs::is_directory(entry, ignored))
             names.push_back(entry.filename().string());
     return names;
 }
@@ -63,7 +64,7 @@ std::vector<ImagePath> list_images(const fs::path& folder, const std::vector<std
                                          fmt::join(names, ", "), name));
         std::uint32_t turn = 0;
         for (const fs::path& path : sorted_entries(folder / name))
-            if (is_image(path))
+            if (std::error_code ignored; is_image(path) && !fs::is_directory(path, ignored))
                 images.push_back({path, static_cast<std::int32_t>(found - names.begin()),
                                   static_cast<std::uint32_t>(images.size()), turn++});
     }

@@ -58,7 +58,8 @@ public:
             found.push_back(std::to_string(label));
         names_ = class_names(options, found);
         for (const std::string& name : names_)
-            numbers_.emplace(parse(name), static_cast<std::int32_t>(numbers_.size()));
+            if (!numbers_.emplace(parse(name), static_cast<std::int32_t>(numbers_.size())).second)
+                throw InputError(fmt::format("data.labels: \"{}\" is a label that is there before", name));
     }
 
     const std::vector<std::string>& names() const { return names_; }

@@ -124,8 +124,11 @@ void check_aggregation(const Job& job, const Combinations& combinations) {
     combinations.forbid(robust && federation.strategy.kind == "fednova",
                         {"federation.aggregation.kind", "federation.strategy.kind"},
                         "fednova weighs updates, and a robust rule gives each one vote");
-    combinations.forbid(attack.kind == "label_flip" && job.data.task == "regression",
-                        {"federation.attack.kind", "data.task"}, "regression has no labels to flip");
+    combinations.forbid(robust && aggregation.faulty > 0 && liars_borne(federation) == 0,
+                        {"federation.aggregation.faulty", "federation.cohort"},
+                        "rounded down, the rule is to bear nobody in such a cohort");
+    combinations.forbid(attack.kind == "label_flip" && is_regression(job.data), {"federation.attack.kind", "data.task"},
+                        "regression has no labels to flip");
 }
 
 void check_strategy(const Job& job, const Combinations& combinations) {

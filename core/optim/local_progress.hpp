@@ -7,10 +7,10 @@
 
 namespace dither {
 
-/// The way, in learning rates, that `steps` steps of sgd take a parameter whose gradient is always 1: ||a||_1 of Wang
-/// et al., "Tackling the objective inconsistency problem in heterogeneous federated optimization", NeurIPS 2020,
-/// section 4, with momentum, Nesterov's too, and the pull of train.proximal back to where the parameter came from.
-/// Plain sgd: `steps`. Schedules count as constant, and other optimizers as plain sgd.
+/// The sum of the magnitudes with which the gradients of `steps` steps of sgd enter a client's change, in learning
+/// rates: ||a||_1 of Wang et al., "Tackling the objective inconsistency problem in heterogeneous federated
+/// optimization", NeurIPS 2020, section 4, with momentum, Nesterov's too, and the pull of train.proximal back to where
+/// a parameter came from. Plain sgd: `steps`. At least 1 for a step or more. Schedules count as constant.
 double local_progress(const TrainOptions& train, std::uint32_t steps);
 /// Whether a client's update is its change divided by that.
 bool normalizes_updates(const StrategyOptions& strategy);

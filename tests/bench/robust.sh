@@ -12,6 +12,7 @@
 #     tests/bench/robust.sh OUT [--mnist FOLDER] [--rules "mean median krum+nnm"] [--attacks "none gaussian alie"]
 #
 # SEEDS, BIN, WORKERS, LIMIT, EXTRA: tests/bench/study.sh
+set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { echo "usage: tests/bench/robust.sh OUT [--mnist FOLDER] [--rules LIST] [--attacks LIST]" >&2; exit 2; }
 out=$(realpath -m "$1")

@@ -123,7 +123,9 @@ start_node() {  # NUMBER
 }
 finish() {  # the hash of the model
     wait "$aggregator_pid" || fail "the aggregator ended with $?"
+    aggregator_pid=
     for node in 1 2 3 4; do wait "${node_pid[$node]}" || fail "edge-$node ended with $?"; done
+    node_pid=()
     jq -er .model_sha256 "$run/aggregator/summary.json" >"$run.sha256" || fail "there is no model"
 }
 
@@ -149,6 +151,7 @@ refused_so_often() { [ "$(refusals "$1" "$2" | wc -l)" -ge "$3" ]; }
 judge() {
     local name=$1 node=$2 lines=$3 reason=$4 found
     wait "${attack_pid[$name]}" || fail "$name: $(<"$run/attack-$name.log")"
+    unset "attack_pid[$name]"
     await 20 refused_so_often "$name" "$node" "$lines"
     found=$(refusals "$name" "$node")
     [ "$(grep -c . <<<"$found")" -eq "$lines" ] || fail "$name: expected $lines lines: $found"
@@ -249,6 +252,7 @@ lie early-round 'this peer was not asked for client 4 in round'
 lie other-client 'this peer was not asked for client 0 in round'
 begin duplicate duplicate --as edge-1 --client 0
 wait "${attack_pid[duplicate]}" || fail "duplicate: $(<"$run/attack-duplicate.log")"
+unset "attack_pid[duplicate]"
 await 20 says 'this node has connected again; the next attempt in [456]' "$run/edge-1.log"
 printf '%-22s | %-78s | %s\n' duplicate "edge-1 was told: $(sed -n 's/.*: \(this node has connected again\)/\1/p' "$run/edge-1.log")" 0
 if [ -n "$short" ]; then
@@ -291,6 +295,7 @@ while kill -0 "${attack_pid[lies]}" 2>/dev/null; do
     sleep 0.2
 done
 wait "${attack_pid[lies]}" || fail "lies: $(<"$run/attack-lies.log")"
+unset "attack_pid[lies]"
 lies=$(sed -n 's/^lies //p' "$run/attack-lies.said")
 finish
 echo "attacked: $rounds rounds, the last $lies with a lie each: $last KiB, model $(<"$run.sha256")"

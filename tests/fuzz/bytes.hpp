@@ -10,6 +10,7 @@
 #include <fstream>
 #include <iterator>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -55,6 +56,8 @@ inline Bytes with_choice(std::size_t choice, std::span<const std::byte> bytes) {
 
 inline Bytes read_bytes(const std::filesystem::path& file) {
     std::ifstream in(file, std::ios::binary);
+    if (!in)
+        throw std::runtime_error(file.string() + ": cannot be opened");
     return to_bytes(std::string{std::istreambuf_iterator<char>(in), {}});
 }
 

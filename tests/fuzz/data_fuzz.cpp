@@ -82,7 +82,7 @@ std::vector<File> valid_files() {
                 {"test_x.npy", npy("(1, 3)", {1, 2, 3})},
                 {"test_y.npy", npy("(1,)", {1})}};
     if (kFormat == "libsvm")
-        return {{"train", to_bytes("+1 1:0.5 3:2  # text\n-1 2:1e-3\n")}, {"test", to_bytes("1 1:2\n")}};
+        return {{"train", to_bytes("+1 1:0.5 3:2\n-1 2:1e-3\n")}, {"test", to_bytes("1 1:2\n")}};
     if (kFormat == "images")
         return {{"train/a/0.pgm", pgm(1)}, {"train/b/0.pgm", pgm(9)}, {"test/a/0.pgm", pgm(3)}};
     return {{"table.csv", to_bytes("x,\"the y\",label\n1,2e-3,0\n-4.5, 5 ,1\n\n7,8,1\r\n10,11,0\n")}};

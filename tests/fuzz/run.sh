@@ -92,4 +92,5 @@ mkdir -p "$dir/findings"
         ! chosen "$name" || hunt "$name"
     done
 } | tee "$dir/table.md"
+[ "$(wc -l <"$dir/table.md")" -gt 2 ] || { echo "no target is called $only" >&2; exit 2; }
 [ "$(files_in "$dir/findings")" -eq 0 ]

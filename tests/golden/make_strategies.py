@@ -15,7 +15,7 @@ ROUNDS, CLIENTS, SIZE = 3, 3, 5
 OPTIONS = {"server_lr": 0.5, "momentum": 0.8, "beta1": 0.9, "beta2": 0.95, "tau": 0.01}
 SAMPLES = np.array([10.0, 70.0, 20.0])
 STEPS = np.array([2, 7, 3])
-LOCAL = {"lr": 0.1, "momentum": 0.6, "proximal": 0.3}
+LOCAL = {"lr": 0.1, "momentum": 0.6, "proximal": 3.0}
 
 
 def mean(changes):

@@ -29,8 +29,11 @@ public:
         sigset_t all, before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
+        const struct Restored {
+            const sigset_t& mask;
+            ~Restored() { pthread_sigmask(SIG_SETMASK, &mask, nullptr); }
+        } restored{before};
         thread_ = std::thread([this, go_on = std::move(go_on)] { run(go_on); });
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
 
     /// Idempotent. Not on the thread itself.

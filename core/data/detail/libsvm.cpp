@@ -81,6 +81,8 @@ SparseRows parse_libsvm(std::istream& text, const std::string& path) {
         if (const std::string_view answer = next_word(rest); !answer.empty())
             LineReader(rows, number).read(answer, rest);
     }
+    if (text.bad())
+        throw InputError(fmt::format("{}: cannot be read to its end", path));
     return rows;
 }
 

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -39,6 +40,33 @@ std::vector<double> means_of(const std::vector<Value>& values, std::size_t input
     return sums;
 }
 
+/// Rounding can put the mean of equal values beside them, and their deviation would not be 0.
+template <typename Value>
+void keep_within_values(const Numbers<Value>& train, std::vector<double>& means) {
+    const std::size_t inputs = means.size();
+    for (std::size_t i = 0; i < inputs; ++i) {
+        auto low = static_cast<double>(train.values[i]), high = low;
+        for (std::size_t at = i; at < train.values.size(); at += inputs) {
+            low = std::min(low, static_cast<double>(train.values[at]));
+            high = std::max(high, static_cast<double>(train.values[at]));
+        }
+        means[i] = std::clamp(means[i], low, high);
+    }
+}
+
+/// What a job file would refuse cannot be told to nodes.
+void check_measured(const Preparation& preparation, const DataOptions& options) {
+    constexpr double kLeast = std::numeric_limits<float>::min(), kMost = std::numeric_limits<float>::max();
+    for (std::size_t i = 0; i < preparation.mean.size(); ++i) {
+        const double mean = preparation.mean[i], deviation = preparation.deviation[i];
+        if (!(std::abs(mean) <= kMost) || !(deviation >= kLeast) || !(deviation <= kMost))
+            throw InputError(
+                fmt::format("{}: input {} cannot be standardized: its mean {} or its deviation {} is too large or too "
+                            "small for a float",
+                            options.path, i, mean, deviation));
+    }
+}
+
 /// How inputs were prepared: from the options, else from the training set, whose features or channels that are all
 /// alike are only centered.
 template <typename Value>
@@ -49,6 +77,7 @@ Preparation measure(const Numbers<Value>& train, int classes, const DataOptions&
     if (!options.mean.empty())
         return preparation;
     preparation.mean = means_of(train.values, inputs, [](double x, std::size_t) { return x; });
+    keep_within_values(train, preparation.mean);
     preparation.deviation = means_of(train.values, inputs, [&mean = preparation.mean](double x, std::size_t i) {
         return (x - mean[i]) * (x - mean[i]);
     });
@@ -56,6 +85,7 @@ Preparation measure(const Numbers<Value>& train, int classes, const DataOptions&
         deviation = std::sqrt(deviation);
         deviation = deviation > 0 ? deviation : 1;
     }
+    check_measured(preparation, options);
     return preparation;
 }
 

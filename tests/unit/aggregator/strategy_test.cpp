@@ -3,6 +3,7 @@
 #include "core/error.hpp"
 #include "core/optim/local_progress.hpp"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <string>
@@ -116,7 +117,7 @@ TEST_SUITE("aggregator/strategy") {
             straight->apply(first, one, cohort);
             resumed->apply(first, other, cohort);
             CHECK(one == other);
-            CHECK(straight->state() == resumed->state());
+            CHECK(std::ranges::equal(straight->state(), resumed->state()));
         }
     }
 
@@ -130,6 +131,20 @@ TEST_SUITE("aggregator/strategy") {
         std::swap(cohort[0], cohort[2]);
         strategy->apply(model, other, cohort);
         CHECK(one == other);
+    }
+
+    TEST_CASE("no client's steps count for more than those of the samples that it can weigh") {
+        const Schema schema = schema_of(1);
+        Job job = job_of({.kind = "fednova", .sample_cap = 640});
+        job.train.batch_size = 32;
+        const auto strategy = make_strategy(job, schema);
+        const auto step = [&](std::uint32_t steps) {
+            std::array<float, 1> next{0.01F};
+            strategy->apply(std::array<float, 1>{1}, next, std::array{Contribution{.weight = 640, .steps = steps}});
+            return next[0];
+        };
+        CHECK(step(0xffffffff) == step(20));
+        CHECK(step(19) < step(20));
     }
 
     TEST_CASE("running statistics become their mean, whatever is done with gradients") {

@@ -263,11 +263,28 @@ TEST_SUITE("transport/tcp") {
             plan.client = peer;
             frame = hub.send(peer, plan);
         }
+        CHECK(resident_kib() < before + 5 * kBytes / 1024);  // while it waits for nearly all of them
         for (std::size_t i = 0; i < peers.size(); ++i) {
             plan.client = peers[i];
             CHECK(decode_frame(clients[i]->hear(frame), FrameLimits::for_node()) == Message(plan));
         }
-        CHECK(resident_kib() < before + 5 * kBytes / 1024);
+    }
+
+    TEST_CASE("what still waits for a peer that was dropped is shed, too, and nobody else notices") {
+        Log log;
+        TcpHubOptions options = on_loopback(log);
+        options.queued_bytes = 1'000'000;
+        TcpHub hub(options);
+        HealthyNode healthy(hub, to(hub), "healthy");
+        const RawClient deaf(hub, 4096);
+        deaf.say(Hello{.node = "deaf"});
+        const PeerId peer = await_hello(hub);
+        for (std::uint32_t i = 0; i < 5; ++i)
+            hub.send(peer,
+                     RoundPlan{.round = 1, .parts = {{.round = 1, .payload = std::vector<std::byte>(3'000'000)}}});
+        hub.drop(peer, "x");
+        CHECK_FALSE(hub.next_event(Clock::now() + 1500ms));
+        healthy.converse();
     }
 
     TEST_CASE(

@@ -46,6 +46,29 @@ TEST_SUITE("core/data/csv") {
         CHECK(load_data(options_of(folder, "1,0\n2,1\n3,0\n"), 1).notes.empty());
     }
 
+    TEST_CASE("a column without a name is a feature like any other") {
+        const TemporaryFolder folder;
+        const DataSplits data = load_data(options_of(folder, ",x,y\n0,1,0\n1,2,1\n2,3,0\n"), 1);
+        CHECK(data.train.sample_shape() == dither::Shape{1, 2});
+        CHECK(data.train.groups().empty());
+    }
+
+    TEST_CASE("a column that is the same everywhere is only centered, whatever rounding does to its mean") {
+        const TemporaryFolder folder;
+        const DataSplits data = load_data(options_of(folder, "0.1,0\n0.1,1\n0.1,0\n0.1,1\n"), 1);
+        CHECK(data.preparation.mean[0] == 0.1);
+        CHECK(data.preparation.deviation[0] == 1);
+    }
+
+    TEST_CASE("a column that no float can standardize is named, before any node is told of it") {
+        for (const char* value : {"1e40", "1e200"}) {
+            const TemporaryFolder folder;
+            const std::string text =
+                fmt::format("{},0\n-{},1\n{},0\n-{},1\n{},0\n-{},1\n", value, value, value, value, value, value);
+            CHECK(contains(error_of(options_of(folder, text)), "input 0 cannot be standardized"));
+        }
+    }
+
     TEST_CASE("what is missing elsewhere becomes the mean that the preparation says") {
         const TemporaryFolder folder;
         DataOptions options = options_of(folder, "a,y\n?,0\n?,1\n?,0\n");
