@@ -107,19 +107,22 @@ std::string Accumulator::refusal(std::span<const std::uint64_t> largest, std::ui
 }
 
 void Accumulator::add(const Codec& codec, const Terms& terms, std::span<const std::byte> payload,
-                      std::span<const std::uint64_t> largest, std::uint64_t weight) {
+                      std::span<const std::uint64_t> largest, std::uint64_t weight, std::uint64_t counted) {
     const std::string reason = refusal(largest, weight);
     require(reason.empty(), "an update that must be refused was added: {}", reason);
+    require(counted <= weight, "an update that counts for {} of a weight of {}", counted, weight);
     require(left_ > 0, "more updates than the sum was made for");
     --left_;
     total_weight_ += weight;
     for (std::size_t layer = 0; layer < lanes_.size(); ++layer) {
         Lanes& lanes = lanes_[layer];
-        lanes.bound += weight * largest[layer];
+        lanes.bound += counted * largest[layer];
         if (lanes.bound > kLargestNarrowSum && lanes.wide.empty())
             widen(layer);
     }
-    Sink sink(*this, weight);
+    if (counted == 0)
+        return;
+    Sink sink(*this, counted);
     codec.accumulate(payload, terms, sink);
 }
 

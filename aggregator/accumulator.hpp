@@ -1,6 +1,8 @@
 // The exact sum of a round's updates: integers, so that no order of arrival shows.
 //
-//     sum[j] = sum over clients k of weight_k * code_k[j]          mean[j] = unit(layer) * sum[j] / sum of weights
+//     sum[j] = sum over clients k of counted_k * code_k[j]         mean[j] = unit(layer) * sum[j] / sum of weights
+//
+// where an update counts for its weight, unless it was found too long.
 #pragma once
 
 #include "core/model/schema.hpp"
@@ -30,7 +32,13 @@ public:
     std::string refusal(std::span<const std::uint64_t> largest, std::uint64_t weight) const;
     /// Adds a payload that has passed codec.validate(), which gave `largest`, and refusal(): at most `expected` times.
     void add(const Codec& codec, const Terms& terms, std::span<const std::byte> payload,
-             std::span<const std::uint64_t> largest, std::uint64_t weight);
+             std::span<const std::uint64_t> largest, std::uint64_t weight) {
+        add(codec, terms, payload, largest, weight, weight);
+    }
+    /// Likewise, but of an update that counts for less than it weighs: sum += counted * code, total += weight; counted
+    /// <= weight.
+    void add(const Codec& codec, const Terms& terms, std::span<const std::byte> payload,
+             std::span<const std::uint64_t> largest, std::uint64_t weight, std::uint64_t counted);
     std::uint64_t total_weight() const { return total_weight_; }
     /// The weighted mean update, in the place of the sums: memory(). total_weight() > 0; reset() is next.
     std::span<float> mean(const Codec& codec, GridSteps steps);

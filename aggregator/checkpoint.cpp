@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <fstream>
 #include <limits>
@@ -80,14 +81,26 @@ void check_broadcast(const CheckpointOf<Holding>& checkpoint) {
         if (const std::uint32_t round = history.parts[i].round; round != history.reach + 1 + i || round > next)
             throw FormatError(
                 fmt::format("holds a change of round {}, expected {}, at most {}", round, history.reach + 1 + i, next));
-    if (const auto last = std::ranges::max_element(checkpoint.counted);
-        last != checkpoint.counted.end() && *last > checkpoint.round)
-        throw FormatError(fmt::format("holds an update of round {}, expected at most {}", *last, checkpoint.round));
+    const std::vector<std::uint32_t>& counted = checkpoint.counted.values();
+    if (const auto last = std::ranges::max_element(counted); last != counted.end() && *last > checkpoint.round)
+        throw FormatError(
+            fmt::format("holds an update from the model of round {}, expected at most {}", *last, checkpoint.round));
     if (!checkpoint.residual.empty() && checkpoint.residual.size() != checkpoint.schema.parameters())
         throw FormatError(fmt::format("holds a residual of {} parameters, expected {} by its schema",
                                       checkpoint.residual.size(), checkpoint.schema.parameters()));
     if (!all_finite(checkpoint.residual))
         throw FormatError("holds a residual that is not finite");
+    for (const ModelPart& part : checkpoint.history.parts)
+        if (part.control && !(part.control->keep >= 0 && part.control->keep <= 1 && std::isfinite(part.control->gain)))
+            throw FormatError(fmt::format("holds a change of round {} whose control step is none", part.round));
+}
+
+void check_numbers(double simulated_seconds, double typical_norm) {
+    constexpr double kMostSeconds = 1e12;
+    if (!(simulated_seconds >= 0 && simulated_seconds <= kMostSeconds))
+        throw FormatError(fmt::format("holds {} simulated seconds, expected 0 .. {}", simulated_seconds, kMostSeconds));
+    if (!(typical_norm >= 0) || std::isinf(typical_norm))
+        throw FormatError(fmt::format("holds a typical norm of {}, expected a finite one of at least 0", typical_norm));
 }
 
 template <typename Holding>
@@ -107,6 +120,7 @@ void check(const CheckpointOf<Holding>& checkpoint) {
     check(checkpoint.plan, schema);
     check(checkpoint.evaluated_plan, schema);
     check_broadcast(checkpoint);
+    check_numbers(checkpoint.totals.simulated_seconds, checkpoint.typical_norm);
     if (!all_finite(checkpoint.model) || !all_finite(checkpoint.good.model))
         throw FormatError("holds a parameter that is not finite");
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "aggregator/history.hpp"
+#include "aggregator/per_client.hpp"
 #include "aggregator/record.hpp"
 #include "core/model/schema.hpp"
 #include "core/sha256.hpp"
@@ -19,7 +20,7 @@
 namespace dither {
 
 /// What files have that are written. Earlier ones are read for evaluation only: their jobs lack keys.
-inline constexpr std::uint32_t kCheckpointVersion = 5;
+inline constexpr std::uint32_t kCheckpointVersion = 6;
 
 /// The last model that a later round has shown to be sound, and the rest of the state then.
 struct GoodState {
@@ -69,9 +70,11 @@ struct CheckpointOf {
     std::uint32_t model_round = 0;      ///< that made `model`; 0: the initial one; before version 4: `round`
     Large<GoodState> good;
     Large<History> history;  ///< what brings clients to the model of round `round` + 1
-    Large<std::vector<std::uint32_t>>
-        counted;      ///< of each client the last round in which its update was counted; 0: none
-    Floats residual;  ///< of the newest change (server-side error feedback); empty: none is kept
+    Large<PerClient<std::uint32_t>>
+        counted;  ///< of each client the round whose model its last counted update started from; before version 6: none
+    Floats residual;          ///< of the newest change (server-side error feedback); empty: none is kept
+    double typical_norm = 0;  ///< NormBound::typical
+    Large<PerClient<std::uint64_t>> device_bytes;  ///< that simulated devices have carried, both directions
 
     bool operator==(const CheckpointOf&) const = default;
 };

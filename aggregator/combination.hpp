@@ -16,11 +16,13 @@ namespace dither {
 /// One client's report, with the weight of its update.
 struct WeightedReport {
     std::uint32_t client = 0;
+    std::uint32_t round = 0;  ///< whose model it started from
     std::uint64_t weight = 0;
     TrainingReport report;
     Probe probe = Probe::none;  ///< that it was asked for
     PrecisionPlan plan;         ///< that it ran
     std::size_t payload_bytes = 0;
+    double update_norm = 0;  ///< Euclidean, of what the payload decodes to: measured, not claimed
 };
 
 /// precision.combine.

@@ -41,12 +41,27 @@ void log_round(const RoundRecord& record, const Job& job, const Schema& schema) 
         spdlog::debug("round {}: {}", record.round, describe(change, schema));
 }
 
+/// What only simulations have (dither-simulate). Devices' speeds and links are not refused: the job file of a
+/// simulation says what its nodes execute, too.
+void refuse_simulated(const std::string& file, const FederationOptions& federation) {
+    const auto refuse = [&](bool is_set, std::string_view setting, std::string_view reason) {
+        if (is_set)
+            throw InputError(fmt::format("{}: {}: {}", file, setting, reason));
+    };
+    refuse(federation.attack.kind != "none", fmt::format("federation.attack.kind = \"{}\"", federation.attack.kind),
+           "attacks are for simulations (dither-simulate)");
+    refuse(federation.async.concurrency > 0,
+           fmt::format("federation.async.concurrency = {}", federation.async.concurrency),
+           "rounds are asynchronous in simulated time only (dither-simulate)");
+    refuse(federation.sampling != "uniform", fmt::format("federation.sampling = \"{}\"", federation.sampling),
+           "nobody knows the samples of nodes before they train");
+    refuse(!federation.trace.devices.empty() || !federation.trace.availability.empty(), "federation.trace",
+           "traces are for simulations (dither-simulate)");
+}
+
 Job load(const DaemonOptions& options) {
     Job job = load_job(options.job, options.overrides);
-    if (job.federation.attack.kind != "none")
-        throw InputError(
-            fmt::format("{}: federation.attack.kind = \"{}\": attacks are for simulations (dither-simulate)",
-                        options.job, job.federation.attack.kind));
+    refuse_simulated(options.job, job.federation);
     job.output.dir = options.state.string();
     if (!options.data.empty())
         job.data.path = options.data;

@@ -101,11 +101,48 @@ Json change_object(const PlanChange& change, const Schema& schema) {
             {"reason", change.reason}};
 }
 
+Json spread_object(const Spread& spread) {
+    return {{"mean", number(spread.mean)}, {"weighted_mean", number(spread.weighted_mean)},
+            {"p10", number(spread.p10)},   {"p50", number(spread.p50)},
+            {"p90", number(spread.p90)},   {"min", number(spread.min)},
+            {"max", number(spread.max)}};
+}
+
+void put_clients(Json& object, const std::optional<ClientScores>& clients) {
+    if (!clients)
+        return;
+    Json& scores = object["clients"];
+    scores = {{"count", clients->count}, {"samples", clients->samples}};
+    if (clients->accuracy)
+        scores["accuracy"] = spread_object(*clients->accuracy);
+    if (clients->personal_accuracy)
+        scores["personal_accuracy"] = spread_object(*clients->personal_accuracy);
+    scores["loss"] = spread_object(clients->loss);
+    scores["personal_loss"] = spread_object(clients->personal_loss);
+}
+
+void put_errors(Json& object, const std::string& when, const std::optional<RegressionErrors>& errors) {
+    if (!errors)
+        return;
+    object[when + "_rmse"] = number(errors->rmse);
+    object[when + "_mae"] = number(errors->mae);
+    object[when + "_r2"] = number(errors->r2);
+}
+
 std::vector<std::string> all_reasons(const RoundRecord& record, const Schema& schema) {
     std::vector<std::string> reasons = record.reason;
     for (const PlanChange& change : record.changes)
         reasons.push_back(describe(change, schema));
     return reasons;
+}
+
+Json quantiles_of(std::span<const std::uint64_t> counts) {
+    std::vector<double> ascending(counts.begin(), counts.end());
+    std::ranges::sort(ascending);
+    return {{"p10", number(quantile(ascending, 0.1))},
+            {"p50", number(quantile(ascending, 0.5))},
+            {"p90", number(quantile(ascending, 0.9))},
+            {"max", number(ascending.back())}};
 }
 
 }  // namespace
@@ -122,9 +159,14 @@ void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t d
     bit_ops += record.bit_ops;
     train_seconds += record.train_seconds;
     probe_seconds += record.probe_seconds;
+    simulated_seconds += record.simulated_seconds;
     plan_changes += record.changes.size();
     if (record.test_loss)
         final_loss = record.test_loss;
+    if (record.test_errors)
+        final_errors = record.test_errors;
+    if (record.clients)
+        clients = record.clients;
     if (record.swa_loss)
         swa_loss = record.swa_loss;
     if (record.swa_accuracy)
@@ -155,12 +197,15 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     line["train_loss"] = number(record.train_loss);
     line["test_loss"] = number(record.test_loss);
     line["test_accuracy"] = number(record.test_accuracy);
+    put_errors(line, "test", record.test_errors);
+    put_clients(line, record.clients);
     put_if(line, "swa_loss", record.swa_loss);
     put_if(line, "swa_accuracy", record.swa_accuracy);
     line["grad_norm"] = number(record.grad_norm);
     line["participants"] = record.participants;
     line["dropped"] = record.dropped;
     line["rejected"] = record.rejected;
+    line["clipped"] = record.clipped;
     line["samples"] = record.samples;
     line["bytes_up"] = record.bytes_up;
     line["bytes_down"] = record.bytes_down;
@@ -171,6 +216,7 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     line["seconds"] = number(record.seconds);
     line["train_seconds"] = number(record.train_seconds);
     line["probe_seconds"] = number(record.probe_seconds);
+    line["simulated_seconds"] = number(record.simulated_seconds);
     line["model_sha256"] = to_hex(record.model);
     line["layers"] = Json::array();
     for (std::size_t layer = 0; layer < schema.layer_count(); ++layer) {
@@ -186,11 +232,14 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     return line.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha256& model, const RunPlace& place) {
+std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha256& model, const RunPlace& place,
+                            std::span<const std::uint64_t> device_bytes) {
     Json summary;
     summary["final_accuracy"] = number(totals.final_accuracy);
     summary["final_loss"] = number(totals.final_loss);
     summary["best_accuracy"] = number(totals.best_accuracy);
+    put_errors(summary, "final", totals.final_errors);
+    put_clients(summary, totals.clients);
     put_if(summary, "swa_accuracy", totals.swa_accuracy);
     put_if(summary, "swa_loss", totals.swa_loss);
     summary["rounds"] = totals.rounds;
@@ -211,6 +260,9 @@ std::string to_summary_json(const Job& job, const RunTotals& totals, const Sha25
     summary["plan_changes"] = totals.plan_changes;
     summary["train_seconds"] = number(totals.train_seconds);
     summary["probe_seconds"] = number(totals.probe_seconds);
+    summary["simulated_seconds"] = number(totals.simulated_seconds);
+    if (!device_bytes.empty())
+        summary["device_bytes"] = quantiles_of(device_bytes);
     summary["probe_share"] = number(ratio(totals.probe_seconds, totals.train_seconds));
     summary["model_sha256"] = to_hex(model);
     summary["seed"] = job.job.seed;

@@ -3,15 +3,16 @@
 #include "aggregator/checkpoint.hpp"
 #include "aggregator/detail/broadcast.hpp"
 #include "aggregator/detail/change_encoder.hpp"
+#include "aggregator/detail/convener.hpp"
 #include "aggregator/detail/evaluator.hpp"
 #include "aggregator/detail/round_account.hpp"
 #include "aggregator/detail/round_runner.hpp"
 #include "aggregator/detail/run_state.hpp"
-#include "aggregator/sampling.hpp"
 #include "core/error.hpp"
 #include "core/vector_math.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -21,25 +22,9 @@ namespace {
 
 constexpr std::uint32_t kAbandonedInARow = 3;
 constexpr std::chrono::seconds kFarewell{60};
-constexpr double kDivergence = 0.25;  // of a cohort: fewer are lost, so that one that lies does not end a run
-
-RoundRules rules_of(const FederationOptions& options) {
-    const auto quorum = static_cast<std::uint32_t>(scaled_up(options.cohort, options.quorum));
-    return {.cohort = options.cohort,
-            .quorum = std::clamp<std::uint32_t>(quorum, 1, options.cohort),
-            .divergence = static_cast<std::uint32_t>(scaled_up(options.cohort, kDivergence))};
-}
 
 void add_changes(RoundRecord& record, std::span<const PlanChange> changes) {
     record.changes.insert(record.changes.end(), changes.begin(), changes.end());
-}
-
-std::vector<Contribution> contributions(std::span<const WeightedReport> reports) {
-    std::vector<Contribution> cohort;
-    cohort.reserve(reports.size());
-    for (const WeightedReport& report : reports)
-        cohort.push_back({.weight = report.weight, .steps = report.report.steps});
-    return cohort;
 }
 
 /// The run itself: between the rounds, the model and the disk.
@@ -66,7 +51,7 @@ private:
     bool roll_back(RoundRecord& record);
     /// model <- strategy(mean), evaluated if that is due. Returns why that model cannot be kept, and the model is then
     /// as it was; empty if it can.
-    std::string advance_model(RoundRecord& record, std::span<const WeightedReport> reports);
+    std::string advance_model(RoundRecord& record, std::span<WeightedReport> reports);
     /// change_ <- what takes nodes from the model to `next`, which is then what they will hold. Returns why it cannot
     /// be broadcast; empty if it can.
     std::string encode_change(std::uint32_t round, std::span<const WeightedReport> reports, std::span<float> next);
@@ -101,6 +86,7 @@ private:
     std::optional<ChangeEncoder> change_encoder_;  ///< where changes are broadcast
     ModelPart change_;                             ///< that the running round makes
     RoundRunner runner_;
+    Convener convener_;
     std::vector<double> mean_rms_;  ///< tensor_rms of the mean update
     Clock::time_point mark_;        ///< when the seconds of the running round began
     bool is_complete_ = false;
@@ -113,8 +99,10 @@ Server::Server(const ServerSetup& setup)
       model_(make_model(job_.model, job_.quantize, setup.input, setup.backend)),
       evaluator_(job_, setup.test),
       state_(job_, *model_),
-      broadcast_(job_, model_->schema(), state_.history, state_.counted),
-      runner_(setup, model_->schema(), *state_.strategy) {
+      broadcast_(job_, model_->schema(), state_.history, state_.counted, *state_.strategy),
+      runner_(setup, model_->schema(), *state_.strategy),
+      convener_(job_, setup.samples_of, broadcast_, state_) {
+    require(setup.journal == nullptr || !convener_.is_timed(), "a journal is for rounds in real time");
     if (broadcast_.sends_changes())
         change_encoder_.emplace(job_, model_->schema());
 }
@@ -130,6 +118,7 @@ void Server::open_folder(bool resume) {
     if (resume) {
         state_.good = {};  // the checkpoint brings its own, which can be as large as two models
         state_.restore(folder.load(), folder.checkpoint_file());
+        convener_.resume();
     }
     folder.storage().replace(RunFolder::kJob, to_toml(job_));
     if (!resume)
@@ -152,8 +141,8 @@ RunResult Server::run() {
             return result(true);
         finish(std::move(outcome));
     }
-    setup_.folder.storage().replace(RunFolder::kSummary,
-                                    to_summary_json(job_, state_.totals, model_hash(), setup_.place));
+    setup_.folder.storage().replace(RunFolder::kSummary, to_summary_json(job_, state_.totals, model_hash(),
+                                                                         setup_.place, state_.device_bytes.values()));
     if (setup_.registry != nullptr && setup_.hub.peers_return())  // whoever is away for a moment must hear it, too
         runner_.gather_peers(setup_.registry->size(),
                              setup_.now() + std::min<Clock::duration>(job_.federation.rejoin, kFarewell));
@@ -167,27 +156,38 @@ RunResult Server::result(bool interrupted) {
 }
 
 RoundOrder Server::order(std::uint32_t round) {
-    const FederationOptions& federation = job_.federation;
-    RoundOrder order;
-    order.asked = clients_of_round(job_, round);
-    for (const std::uint32_t client : order.asked)
-        order.counted.push_back(state_.counted[client]);
-    order.probes = state_.controller.probes(round, order.asked.size());
-    order.rules = rules_of(federation);
-    order.deadline = federation.deadline;
     if (broadcast_.round() != round)  // the run has just begun, or begun again
-        broadcast_.prepare(round, std::as_const(*model_).parameters(), state_.controller.plan(), state_.controller,
-                           scratch());
+        broadcast_.prepare(round, convener_.clients(round), std::as_const(*model_).parameters(),
+                           state_.controller.plan(), state_.controller, scratch());
+    const Attendance& attendance = convener_.convene(round);
+    RoundOrder order;
+    order.clients = attendance;
+    for (const std::uint32_t client : attendance.trained)
+        order.counted.push_back(state_.counted[client]);
+    order.probes = state_.controller.probes(round, attendance.trained.size());
+    if (job_.federation.holdout > 0 && is_evaluated(job_.job, round))
+        for (Probe& probe : order.probes)
+            probe = probe | Probe::held_out;
+    order.rules = rules_of(job_.federation);
+    order.bound = state_.bound;
+    if (!convener_.is_timed())
+        order.deadline = job_.federation.deadline;
     order.task = broadcast_.take_task();
     order.broadcast = &broadcast_;
     return order;
 }
 
 void Server::finish(RoundOutcome outcome) {
+    const double simulated_seconds = convener_.close(outcome);
     RoundRecord record = begin_record(outcome);
+    record.simulated_seconds = simulated_seconds;
     if (record.committed)
         try_to_commit(record, outcome);
     const bool rolled_back = outcome.diverged && roll_back(record);
+    if (outcome.diverged) {  // what trains on that model and plan says nothing of the next round's
+        convener_.forget();
+        runner_.forget_early();
+    }
     remember_change(record, rolled_back);
     count_clients(record, outcome);
     average_models(record);
@@ -238,11 +238,13 @@ bool Server::roll_back(RoundRecord& record) {
     return round.has_value();
 }
 
-std::string Server::advance_model(RoundRecord& record, std::span<const WeightedReport> reports) {
+std::string Server::advance_model(RoundRecord& record, std::span<WeightedReport> reports) {
     const std::span<float> parameters = model_->parameters();
     const std::span<const float> kept = state_.strategy->state();
     const std::vector<float> memory(kept.begin(), kept.end());
-    const std::span<float> next = runner_.mean();
+    const std::span<float> next = runner_.mean(reports);
+    record.clipped = static_cast<std::uint32_t>(std::ranges::count_if(
+        reports, [&](const WeightedReport& report) { return report.update_norm > state_.bound.largest(); }));
     mean_rms_ = tensor_rms(model_->schema(), next);
     state_.strategy->apply(parameters, next, contributions(reports));
     std::string problem = state_.controller.problem_of(next);
@@ -263,13 +265,18 @@ std::string Server::advance_model(RoundRecord& record, std::span<const WeightedR
 }
 
 std::string Server::encode_change(std::uint32_t round, std::span<const WeightedReport> reports, std::span<float> next) {
+    const std::span<const float> model = std::as_const(*model_).parameters();
     try {
-        change_ = change_encoder_->encode(round, std::as_const(*model_).parameters(), next, state_.residual,
-                                          broadcast_.most_change_bytes(round, reports), state_.controller);
+        change_ =
+            change_encoder_->encode(round, model, next, state_.residual,
+                                    broadcast_.most_change_bytes(convener_.clients(round), reports), state_.controller);
     } catch (const TrainingError& error) {
         return error.what();
     }
-    return all_finite(next) ? "" : "what nodes would decode of it is not finite";
+    change_.control = state_.strategy->follow(next);
+    std::ranges::transform(model, next, next.begin(), std::plus<>());
+    const bool finite = all_finite(next) && all_finite(state_.strategy->control());
+    return finite ? "" : "what nodes would decode of it is not finite";
 }
 
 void Server::remember_change(const RoundRecord& record, bool rolled_back) {
@@ -290,9 +297,13 @@ void Server::remember_change(const RoundRecord& record, bool rolled_back) {
 }
 
 void Server::count_clients(const RoundRecord& record, const RoundOutcome& outcome) {
-    if (record.committed)
-        for (const WeightedReport& report : outcome.reports)
-            state_.counted[report.client] = record.round;
+    if (!record.committed)
+        return;
+    state_.bound.learn(outcome.reports);
+    std::vector<PerClient<std::uint32_t>::Entry> counted;
+    for (const WeightedReport& report : outcome.reports)
+        counted.emplace_back(report.client, report.round);
+    state_.counted.put(std::move(counted));
 }
 
 void Server::average_models(RoundRecord& record) {
@@ -338,8 +349,9 @@ RoundEvidence Server::evidence(const RoundRecord& record, const RoundOutcome& ou
 }
 
 void Server::prepare_broadcast(RoundRecord& record) {
-    const GridChoice choice = broadcast_.prepare(record.round + 1, std::as_const(*model_).parameters(), record.plan,
-                                                 state_.controller, scratch());
+    const std::uint32_t next = record.round + 1;
+    const GridChoice choice = broadcast_.prepare(next, convener_.clients(next), std::as_const(*model_).parameters(),
+                                                 record.plan, state_.controller, scratch());
     add_changes(record, choice.changes);
     if (!choice.budget.empty())
         record.reason.push_back(choice.budget);
@@ -353,6 +365,7 @@ void Server::give_up(const RoundRecord& record, const std::string& reason) {
 void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
     const std::uint64_t parameters = model_->schema().parameters();
     state_.totals.add(record, record.participants * parameters, outcome.sent_models * parameters);
+    state_.totals.simulated_seconds = convener_.seconds();  // a sum of rounded seconds would drift
     state_.round = record.round;
     state_.evaluated_plan = record.plan;
     state_.log_line = to_json_line(record, model_->schema());

@@ -43,7 +43,12 @@ struct ServerSetup {
     /// What operators should know, a line each: who joins, is lost or refused, what is replayed; null: nobody is told.
     std::function<void(const std::string& line)> log;
     ProgressCallback progress;
-    /// What deadlines and seconds are measured by; a test, or a simulated network, brings its own.
+    /// Of a simulation: how many samples a client trains on in an epoch, by which its time on its device is simulated,
+    /// clients are drawn and tasks handed out; null: nodes are real, and federation.devices only says what they
+    /// execute.
+    std::function<std::uint64_t(std::uint32_t client)> samples_of;
+    /// What deadlines and seconds are measured by, unless they are simulated; a test, or a simulated network, brings
+    /// its own.
     std::function<Clock::time_point()> now = Clock::now;
     RunPlace place;
 };

@@ -18,6 +18,7 @@ constexpr std::array kStrategies{
     ChoiceRow<Maker>{"fedavg", "", make_fedavg},         ChoiceRow<Maker>{"fedavgm", "", make_fedavgm},
     ChoiceRow<Maker>{"fedadagrad", "", make_fedadagrad}, ChoiceRow<Maker>{"fedadam", "", make_fedadam},
     ChoiceRow<Maker>{"fedyogi", "", make_fedyogi},       ChoiceRow<Maker>{"fednova", "", make_fednova},
+    ChoiceRow<Maker>{"scaffold", "", make_scaffold},
 };
 
 }  // namespace
@@ -25,7 +26,7 @@ constexpr std::array kStrategies{
 Strategy::Strategy(StrategyOptions options, const Schema& schema) : options_(std::move(options)), schema_(schema) {}
 
 std::uint64_t Strategy::weight(std::uint64_t samples) const {
-    return options_.weights == "uniform" ? 1 : std::min(samples, options_.sample_cap);
+    return options_.weights == "uniform" ? kUniformWeight : std::min(samples, options_.sample_cap);
 }
 
 void Strategy::apply(std::span<const float> model, std::span<float> mean_update, std::span<const Contribution> cohort) {

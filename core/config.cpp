@@ -227,7 +227,7 @@ toml::table parse_override(const std::string& text, const Source& source) {
         return toml::parse(text);
     } catch (const toml::parse_error&) {
         const bool bare = value.empty() || std::string_view("\"'[{").find(value.front()) == std::string_view::npos;
-        return parse_toml(bare ? text.substr(0, equals + 1) + detail::quoted(value) : text, source);
+        return parse_toml(bare ? text.substr(0, equals + 1) + toml_text(value) : text, source);
     }
 }
 

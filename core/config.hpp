@@ -46,10 +46,11 @@ struct DataOptions {
 };
 
 struct PartitionOptions {
-    std::string kind = "iid";   ///< one of partition_choices()
-    double alpha = 0.5;         ///< concentration of dirichlet and quantity
-    std::uint32_t shards = 2;   ///< shards: of each client
-    std::uint32_t classes = 2;  ///< pathological: of each client
+    std::string kind = "iid";    ///< one of partition_choices()
+    double alpha = 0.5;          ///< concentration of dirichlet and quantity
+    std::uint32_t shards = 2;    ///< shards: of each client
+    std::uint32_t classes = 2;   ///< pathological: of each client
+    std::uint32_t samples = 60;  ///< resampled: of each client
 };
 
 struct StrategyOptions {
@@ -61,6 +62,7 @@ struct StrategyOptions {
     double beta1 = 0.9;                    ///< fedadagrad, fedadam, fedyogi
     double beta2 = 0.99;                   ///< fedadam, fedyogi
     double tau = 1e-3;                     ///< fedadagrad, fedadam, fedyogi: added to the denominator
+    double correction = 0.5;               ///< scaffold: the share of the control variates that steps are corrected by
 };
 
 /// What stands for a cohort's updates.
@@ -69,6 +71,19 @@ struct AggregationOptions {
     double faulty = 0.2;        ///< the share of a cohort that may lie, rounded down to clients; below 1/2
     bool mixing = false;        ///< nearest-neighbour mixing before the rule
     double radius = 0;          ///< centered_clipping; 0: the median distance
+    double clip = 4;  ///< mean: the longest update, as a multiple of the median norm of the last round's; 0: any
+};
+
+/// Asynchronous rounds: an aggregation whenever `cohort` updates are there, whatever models they started from.
+struct AsyncOptions {
+    std::uint32_t concurrency = 0;  ///< clients that train at a time; 0: rounds are synchronous
+    std::uint32_t staleness = 16;   ///< how many rounds old the model may be that an update started from
+};
+
+/// Files that say what the devices of a simulation can do (aggregator/fleet.hpp).
+struct TraceOptions {
+    std::string devices;       ///< a row each; empty: federation.devices
+    std::string availability;  ///< when each is there; empty: always
 };
 
 /// Clients of a simulation that lie.
@@ -78,11 +93,16 @@ struct AttackOptions {
     double scale = 1;           ///< how hard; what of depends on the kind
 };
 
-/// [[federation.devices]]: what a share of the clients can execute.
+/// [[federation.devices]]: what a share of the clients can execute, and how fast, for simulated time.
 struct DeviceOptions {
     double share = 0;          ///< of the clients, 0 < share; shares sum to at most 1, the rest can do everything
     std::vector<int> widths;   ///< that it can execute, ascending, 2..16 or 32
     std::uint64_t memory = 0;  ///< bytes for a training step; 0: no limit
+    double speed = 0;          ///< samples a second that it trains; 0: no simulated time
+    double spread = 0;         ///< deviation of the logarithm of a client's speed around that
+    double uplink = 0;         ///< Mb/s; 0: no simulated time
+    double downlink = 0;       ///< likewise
+    double dropout = 0;        ///< the share of its rounds in which it is asked and never answers
 
     bool operator==(const DeviceOptions&) const = default;
 };
@@ -91,15 +111,21 @@ struct FederationOptions {
     std::uint32_t clients = 100;
     std::uint32_t cohort = 10;
     double over_select = 1.0;  ///< ask cohort * over_select clients, rounded up, and close with the first cohort of
-                               ///< them; above 1 the model depends on who answers first
-    std::chrono::milliseconds deadline{0};     ///< of a round; 0 = wait for all. Real time.
+                               ///< them; above 1 the model depends on who answers first, in simulated
+                               ///< time where devices have any
+    std::chrono::milliseconds deadline{0};     ///< of a round, or of an asynchronous task; 0 = wait for all.
+                                               ///< Simulated time where devices or traces are described, else real
     std::chrono::milliseconds rejoin{60'000};  ///< how long a round waits for a client whose node is away, where nodes
                                                ///< can come back (Hub::peers_return). Real time.
     double quorum = 0.5;  ///< a round needs this share of the cohort at its deadline, else it is abandoned
     StrategyOptions strategy;
     AggregationOptions aggregation;
     AttackOptions attack;
+    AsyncOptions async;
+    std::string sampling = "uniform";  ///< uniform | samples: which clients a round asks
+    double holdout = 0;                ///< share of each client's samples that it never trains on but is evaluated on
     PartitionOptions partition;
+    TraceOptions trace;
     std::vector<DeviceOptions> devices;
 };
 

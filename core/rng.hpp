@@ -37,6 +37,9 @@ enum class Purpose : std::uint8_t {
     corruption = 18,
     device = 19,
     attack = 20,
+    device_speed = 21,
+    dropout = 22,
+    holdout = 23,
     test = 255,
 };
 

@@ -24,28 +24,16 @@ DITHER_CLONES void subtract_from(const float* value, float* decoded, std::size_t
 }  // namespace
 
 ErrorFeedback::ErrorFeedback(const Codec& codec, ResidualStore store, std::size_t parameters)
-    : codec_(codec), store_(std::move(store)), residual_(parameters), lost_(parameters) {}
-
-void ErrorFeedback::begin(const RoundPlan& plan) {
-    task_.reset();
-    if (plan.counted >= plan.round)
-        throw FormatError(fmt::format("round {}: the aggregator has counted round {}", plan.round, plan.counted));
-    const Task task{plan.client, plan.round, plan.counted, store_.kept(plan.client)};
-    store_.load(plan.client, plan.counted, residual_);
-    task_ = task;
-}
+    : codec_(codec), residual_(std::move(store), parameters) {}
 
 void ErrorFeedback::encode(std::span<float> update, const Terms& terms, std::vector<std::byte>& out) {
-    require(update.size() == residual_.size(), "an update of {} values, expected {}", update.size(), residual_.size());
-    require(task_.has_value(), "an update of a round that was not begun");
-    const Task task = *std::exchange(task_, std::nullopt);
-    add(update.data(), residual_.data(), update.size());
+    const std::span<float> lost = residual_.next();
+    require(update.size() == lost.size(), "an update of {} values, expected {}", update.size(), lost.size());
+    add(update.data(), residual_.counted().data(), update.size());
     codec_.encode(update, terms, out);
-    codec_.decode(out, terms, lost_);
-    subtract_from(update.data(), lost_.data(), update.size());
-    if (!store_.save(task.client, {task.counted, residual_}, {task.round, lost_}, task.found))
-        throw FormatError(
-            fmt::format("round {} is over: client {} has encoded an update of a later one", task.round, task.client));
+    codec_.decode(out, terms, lost);
+    subtract_from(update.data(), lost.data(), update.size());
+    residual_.keep();
 }
 
 }  // namespace dither

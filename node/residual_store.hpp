@@ -1,4 +1,5 @@
-// What encoding lost of each client's updates, kept between rounds, sessions and restarts.
+// What encoding lost of each client's updates, or another vector that goes from one to the next (client_vector.hpp),
+// kept between rounds, sessions and restarts.
 //
 // Whether an update is counted is known only when the client is asked again. So the file of a client holds two
 // residuals: that of the last update known to be counted, from which the newest update was made, and that of the newest

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/error.hpp"
+#include "core/model/evaluate.hpp"
 #include "core/optim/clip.hpp"
 #include "core/optim/local_progress.hpp"
 #include "core/optim/schedule.hpp"
@@ -30,6 +31,19 @@ float at_probe_bits(const QuantizeOptions& quantize, Phase phase) {
     return static_cast<float>(1 / std::sqrt(remaining_error({.kinked = forward}, ran)));
 }
 
+/// Whether anything is asked for that costs passes over the training samples.
+bool measures(Probe probe) {
+    return probe != Probe::none && probe != Probe::held_out;
+}
+
+HeldOutScore held_out_score(const Score& before, const Score& after) {
+    return {.samples = before.samples,
+            .loss = static_cast<float>(before.mean_loss()),
+            .accuracy = static_cast<float>(before.accuracy()),
+            .personal_loss = static_cast<float>(after.mean_loss()),
+            .personal_accuracy = static_cast<float>(after.accuracy())};
+}
+
 ModelInput input_of(const Job& job, const Dataset& data) {
     return {.sample = data.sample_shape(),
             .outputs = data.outputs(),
@@ -44,6 +58,7 @@ Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
       data_(data),
       noise_(make_noise(job.noise)),
       loss_(make_loss(job.train.loss, job.train.label_smoothing)),
+      plain_loss_(make_loss(job.train.loss)),
       model_(make_model(job.model, job.quantize, input_of(job, data), backend)),
       optimizer_(make_optimizer(job.train.optimizer, model_->schema())),
       scaler_(job.train.loss_scale),
@@ -62,6 +77,8 @@ void Trainer::write_initial_model(std::span<float> model) {
 
 TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uint32_t> indices,
                               std::span<const float> received, std::span<float> update) {
+    std::ranges::copy(received, model_->parameters().begin());
+    const std::optional<Score> before = score_held_out(task);
     const auto start = Clock::now();
     TrainingReport report = train_locally(task, indices, received, update);
     const auto trained = Clock::now();
@@ -72,8 +89,23 @@ TrainingReport Trainer::train(const TrainingTask& task, std::span<const std::uin
                 value = kNotMeasured;
         });
     report.seconds = Seconds(trained - start).count();
-    report.probe_seconds = task.probe == Probe::none ? 0 : Seconds(Clock::now() - trained).count();
+    report.probe_seconds = measures(task.probe) ? Seconds(Clock::now() - trained).count() : 0;
+    const std::optional<Score> after = score_held_out(task);  // last: it resets what the measurements look at
+    if (before && after)
+        report.held_out = held_out_score(*before, *after);
     return report;
+}
+
+std::optional<Score> Trainer::score_held_out(const TrainingTask& task) {
+    if (!asks(task.probe, Probe::held_out) || task.held_out.empty())
+        return std::nullopt;
+    const StreamKey key{.seed = job_.job.seed, .client = task.client, .round = task.round};
+    try {
+        const Score score = evaluate(*model_, *plain_loss_, data_, task.held_out, task.plan, key);
+        return std::isfinite(static_cast<float>(score.mean_loss())) ? std::optional(score) : std::nullopt;
+    } catch (const TrainingError&) {  // it says nothing then, and what is trained can be sound still
+        return std::nullopt;
+    }
 }
 
 void Trainer::gather(const TrainingTask& task, std::span<const std::uint32_t> indices, Augmentation augmentation,
@@ -139,7 +171,7 @@ void Trainer::begin(std::span<const std::uint32_t> indices, std::span<const floa
 }
 
 void Trainer::measure(const TrainingTask& task, TrainingReport& report) {
-    if (task.probe == Probe::none)
+    if (!measures(task.probe))
         return;
     // After training, where the norms of the report were taken too: an untrained network has next to no curvature.
     const std::size_t wanted = probe_samples(schema(), task.probe, order_.size() * job_.train.epochs,
@@ -241,6 +273,9 @@ void Trainer::move_parameters(const TrainingTask& task, const StreamKey& key, bo
         pull_back();
     if (job_.train.clip_norm > 0)
         clip_gradients(schema(), model_->gradients(), job_.train.clip_norm);
+    if (!task.own_control.empty())
+        add_difference(model_->gradients(), static_cast<float>(job_.federation.strategy.correction), task.control,
+                       task.own_control);
     optimizer_->step(model_->parameters(), model_->gradients(), task.plan, key, learning_rate(task, key.step));
     if (rounder_)
         rounder_->round(model_->parameters(), task.plan, key);

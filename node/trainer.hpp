@@ -28,7 +28,11 @@ struct TrainingTask {
     std::uint32_t round = 0;
     const PrecisionPlan* plan = nullptr;
     Probe probe = Probe::none;
-    bool flips_labels = false;  ///< trains on classes - 1 - label: an attacker of a simulation
+    bool flips_labels = false;                  ///< trains on classes - 1 - label: an attacker of a simulation
+    std::span<const std::uint32_t> held_out{};  ///< samples that Probe::held_out evaluates, and nothing else sees
+    /// SCAFFOLD: c and c_i, of which c - c_i is added to each step's gradient, after clipping; empty: nothing is.
+    std::span<const float> control{};
+    std::span<const float> own_control{};
 };
 
 /// Not thread-safe: one for each worker. Borrows the data set and the backend. A client's result is a pure function of
@@ -62,6 +66,9 @@ private:
     /// FedNova: divides the trained parameters' changes by the progress of the steps that loss scaling did not skip.
     void normalize(std::span<float> update, std::uint32_t steps) const;
     void measure(const TrainingTask& task, TrainingReport& report);
+    /// The model that is in the network now, under the task's plan as the aggregator's evaluation, in batches of
+    /// train.batch_size at most. Nothing where no number comes out of it, or none is asked for.
+    std::optional<Score> score_held_out(const TrainingTask& task);
     void measure_sensitivity(const StreamKey& key, TrainingReport& report);
     /// One optimizer step on the batch that starts at `first`; returns its mean loss.
     double step(const TrainingTask& task, const StreamKey& key, std::size_t first, std::uint32_t number);
@@ -87,6 +94,7 @@ private:
     const Dataset& data_;
     std::unique_ptr<Noise> noise_;
     std::unique_ptr<Loss> loss_;
+    std::unique_ptr<Loss> plain_loss_;  ///< of evaluations: not smoothed
     std::unique_ptr<Model> model_;
     std::unique_ptr<Optimizer> optimizer_;
     LossScaler scaler_;

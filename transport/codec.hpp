@@ -58,9 +58,10 @@ public:
     /// these terms; spends no memory that the payload asks for.
     virtual void decode(std::span<const std::byte> payload, const Terms& terms, std::span<float> values) const = 0;
     /// No |code| of a layer is above its entry of `largest` (one entry a layer), after the same checks as decode: what
-    /// overflow is judged by before anything is added.
-    virtual void validate(std::span<const std::byte> payload, const Terms& terms,
-                          std::span<std::uint64_t> largest) const = 0;
+    /// overflow is judged by before anything is added. Returns the squared norm of what the payload decodes to, the
+    /// same on every machine.
+    virtual double validate(std::span<const std::byte> payload, const Terms& terms,
+                            std::span<std::uint64_t> largest) const = 0;
     /// Decodes a payload that has passed validate() into integers.
     virtual void accumulate(std::span<const std::byte> payload, const Terms& terms, IntegerSink& sink) const = 0;
     /// What one integer of layer `layer` is worth: the same for all payloads on these steps.

@@ -35,7 +35,7 @@ private:
     std::span<float> values_;
 };
 
-/// Keeps the largest magnitude of each layer; infinite where a value is not finite.
+/// Keeps the largest magnitude of each layer, infinite where a value is not finite, and the squared norm of all.
 class MeasuringSink final : public FloatSink {
 public:
     explicit MeasuringSink(std::size_t layers) : magnitudes_(layers) {}
@@ -43,11 +43,14 @@ public:
         const float magnitude = max_magnitude(values);
         constexpr float kInfinity = std::numeric_limits<float>::infinity();
         magnitudes_[layer] = std::max(magnitudes_[layer], std::isfinite(magnitude) ? magnitude : kInfinity);
+        squares_ += squared_norm(values);
     }
+    double squares() const { return squares_; }
     std::span<const float> magnitudes() const { return magnitudes_; }
 
 private:
     std::vector<float> magnitudes_;
+    double squares_ = 0;
 };
 
 class ConvertingSink final : public FloatSink {
@@ -83,8 +86,8 @@ void FixedPointCodec::decode(std::span<const std::byte> payload, const Terms& te
         check(all_finite(schema_.slice(values, layer)), layer, "a value is not finite");
 }
 
-void FixedPointCodec::validate(std::span<const std::byte> payload, const Terms& terms,
-                               std::span<std::uint64_t> largest) const {
+double FixedPointCodec::validate(std::span<const std::byte> payload, const Terms& terms,
+                                 std::span<std::uint64_t> largest) const {
     require(largest.size() == schema_.layer_count(), "{} entries for {} layers", largest.size(), schema_.layer_count());
     MeasuringSink sink(schema_.layer_count());
     read(payload, terms, sink);
@@ -95,6 +98,7 @@ void FixedPointCodec::validate(std::span<const std::byte> payload, const Terms& 
         convert(&magnitude, 1, &code);
         largest[layer] = static_cast<std::uint64_t>(code);
     }
+    return sink.squares();
 }
 
 void FixedPointCodec::accumulate(std::span<const std::byte> payload, const Terms& terms, IntegerSink& sink) const {

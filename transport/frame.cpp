@@ -39,7 +39,7 @@ FrameLimits FrameLimits::for_model(std::size_t parameters, std::size_t layers) {
 
 FrameLimits FrameLimits::for_node() {
     constexpr std::size_t kParameters = std::size_t{1} << 30;
-    return for_model(2 * kParameters, FrameLimits{}.layers);
+    return for_model(3 * kParameters, FrameLimits{}.layers);
 }
 
 std::vector<std::byte> encode_frame(const Message& message) {

@@ -15,7 +15,7 @@
 namespace dither {
 
 inline constexpr std::size_t kFrameHeaderBytes = 24;
-inline constexpr std::uint16_t kProtocolVersion = 5;
+inline constexpr std::uint16_t kProtocolVersion = 6;
 
 struct FrameHeader {
     std::uint8_t type = 0;
@@ -31,7 +31,8 @@ struct FrameLimits {
     /// Once the model is known: body_bytes = 64 KiB + 4 * parameters + 128 * layers, which holds the largest payload of
     /// every codec and the words around it.
     static FrameLimits for_model(std::size_t parameters, std::size_t layers);
-    /// What a node lets its aggregator say: models of up to 2^30 parameters in 4096 layers, and a change of one beside.
+    /// What a node lets its aggregator say: models of up to 2^30 parameters in 4096 layers, and beside one its control
+    /// variate and a change.
     static FrameLimits for_node();
 };
 

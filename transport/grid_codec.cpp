@@ -15,6 +15,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <numeric>
 
 namespace dither::detail {
 namespace {
@@ -71,6 +72,26 @@ std::uint64_t largest_magnitude(std::span<const std::int64_t> codes) {
     return static_cast<std::uint64_t>(std::max(-least, most));
 }
 
+/// The sum of squares, over interleaved lanes: the same order on every machine.
+template <typename Code>
+double squares_of(const Code* codes, std::size_t count) {
+    std::array<double, 8> sums{};
+    const std::size_t whole = count - count % sums.size();
+    const auto square = [&](std::size_t i) { return static_cast<double>(codes[i]) * static_cast<double>(codes[i]); };
+    for (std::size_t i = 0; i < whole; i += sums.size())
+        for (std::size_t lane = 0; lane < sums.size(); ++lane)
+            sums[lane] += square(i + lane);
+    for (std::size_t i = whole; i < count; ++i)
+        sums[i - whole] += square(i);
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+DITHER_CLONES double sum_of_squares(const std::int32_t* codes, std::size_t count) {
+    return squares_of(codes, count);
+}
+double sum_of_squares(const std::int64_t* codes, std::size_t count) {
+    return squares_of(codes, count);
+}
+
 class GridCodec final : public Codec {
 public:
     GridCodec(const Schema& schema, Coder coder) : schema_(schema), coder_(coder) {
@@ -108,14 +129,18 @@ public:
         });
     }
 
-    void validate(std::span<const std::byte> payload, const Terms& terms,
-                  std::span<std::uint64_t> largest) const override {
+    double validate(std::span<const std::byte> payload, const Terms& terms,
+                    std::span<std::uint64_t> largest) const override {
         require(largest.size() == schema_.layer_count(), "{} entries for {} layers", largest.size(),
                 schema_.layer_count());
         std::fill(largest.begin(), largest.end(), std::uint64_t{0});
+        double squares = 0;
         for_each_chunk(payload, terms, [&](std::size_t layer, std::size_t, auto codes) {
             largest[layer] = std::max(largest[layer], largest_magnitude(codes));
+            const double worth = unit(layer, terms.steps);
+            squares += sum_of_squares(codes.data(), codes.size()) * worth * worth;
         });
+        return squares;
     }
 
     void accumulate(std::span<const std::byte> payload, const Terms& terms, IntegerSink& sink) const override {

@@ -1,12 +1,40 @@
 #include "transport/held_model.hpp"
 
 #include "core/error.hpp"
+#include "core/optim/local_progress.hpp"
+#include "core/simd.hpp"
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <string>
 #include <utility>
 
 namespace dither {
+
+namespace {
+
+DITHER_CLONES void blend(float* control, float keep, const float* change, float gain, std::size_t count) {
+#pragma GCC ivdep
+    for (std::size_t j = 0; j < count; ++j)
+        control[j] = keep * control[j] + gain * change[j];
+}
+
+}  // namespace
+
+Sha256 broadcast_digest(std::span<const float> model, std::span<const float> control) {
+    Sha256Stream digest;
+    digest.add(std::as_bytes(model));
+    digest.add(std::as_bytes(control));
+    return digest.finish();
+}
+
+void move_control(const Schema& schema, const ControlStep& step, std::span<const float> change,
+                  std::span<float> control) {
+    require(change.size() == control.size(), "a change of {} values for a control variate of {}", change.size(),
+            control.size());
+    for (const LayerSpec& layer : schema.layers())
+        blend(control.data() + layer.offset, step.keep, change.data() + layer.offset, step.gain, layer.trained_count());
+}
 
 StreamKey downlink_key(std::uint32_t seed, std::uint32_t round) {
     return {.seed = seed, .purpose = Purpose::downlink_rounding, .round = round};
@@ -31,13 +59,27 @@ HeldModel::HeldModel(const Job& job, const Schema& schema, Initial initial)
       initial_(std::move(initial)),
       whole_codec_(make_whole_model_codec(job.codec, schema)),
       change_codec_(make_codec(job.codec.downlink, schema)),
-      values_(schema.parameters()) {}
+      values_(schema.parameters()),
+      control_(corrects_steps(job.federation.strategy) ? schema.parameters() : 0) {}
 
 void HeldModel::receive(const RoundPlan& plan) {
+    check_control(plan);
     if (round_ == 0 || digest_ != plan.broadcast)
         move(plan);
     note_change(plan);
     round_ = plan.round;
+}
+
+void HeldModel::check_control(const RoundPlan& plan) const {
+    const bool has_one = !control_.empty();
+    bool fits = has_one || plan.control.empty();
+    for (std::size_t i = 0; i < plan.parts.size(); ++i) {
+        const bool is_change = (plan.base > 0 || i > 0) && !plan.parts[i].payload.empty();
+        fits = fits && plan.parts[i].control.has_value() == (has_one && is_change);
+    }
+    if (!fits)
+        throw FormatError(fmt::format("round {}: the job has {} control variate, and the plan is not of such a one",
+                                      plan.round, has_one ? "a" : "no"));
 }
 
 void HeldModel::move(const RoundPlan& plan) {
@@ -48,10 +90,10 @@ void HeldModel::move(const RoundPlan& plan) {
     require(plan.base != 0 || !plan.parts.empty(), "a plan without a base needs a whole model");
     const std::uint32_t held = std::exchange(round_, 0);  // nothing, until all has gone well
     if (plan.base == 0)
-        decode(*whole_codec_, plan.parts.front(), values_);
+        take_whole(plan);
     else
         follow(plan, can_follow ? held : 0);
-    digest_ = sha256(values_);
+    digest_ = broadcast_digest(values_, control_);
     if (digest_ == plan.broadcast)
         return;
     const std::string problem = fmt::format("round {}: the model decodes to {}, expected {}", plan.round,
@@ -62,9 +104,18 @@ void HeldModel::move(const RoundPlan& plan) {
     throw ModelMissing(problem);
 }
 
+void HeldModel::take_whole(const RoundPlan& plan) {
+    decode(*whole_codec_, plan.parts.front(), values_);
+    if (plan.control.empty())
+        std::ranges::fill(control_, 0.0F);
+    else
+        whole_codec_->decode(plan.control, {}, control_);
+}
+
 void HeldModel::follow(const RoundPlan& plan, std::uint32_t held) {
     if (held == 0) {
         initial_(values_);
+        std::ranges::fill(control_, 0.0F);
         held = 1;
     }
     for (const ModelPart& part : plan.parts) {
@@ -73,6 +124,8 @@ void HeldModel::follow(const RoundPlan& plan, std::uint32_t held) {
         decode_change(part);
         for (std::size_t j = 0; j < values_.size(); ++j)
             values_[j] += change_[j];
+        if (part.control)
+            move_control(schema_, *part.control, change_, control_);
     }
 }
 

@@ -20,7 +20,9 @@ using detail::Either;
 
 constexpr std::size_t kMaxJobBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxReasonBytes = std::size_t{1} << 10;
-constexpr std::size_t kLeastPartBytes = 4 + 4 + 8;  // round, number of steps, length of the payload
+constexpr std::size_t kLeastPartBytes =
+    4 + 4 + 1 + 8;  // round, number of steps, whether a control step follows, payload's length
+constexpr std::size_t kControlBytes = 2 * sizeof(float);
 constexpr std::size_t kLayerBitsBytes = kPhases.size();
 constexpr std::size_t kStatisticsBytes = sizeof(LayerStatistics);  // floats, each as it is
 
@@ -95,13 +97,34 @@ void serialize(auto& archive, Either<LayerStatistics> auto& statistics) {
     });
 }
 
+/// 0..1.
+void serialize_share(auto& archive, std::string_view name, Either<float> auto& share) {
+    archive(name, share);
+    archive.expect(share >= 0 && share <= 1, name, "is outside 0..1");
+}
+
+void serialize_finite(auto& archive, std::string_view name, Either<float> auto& value) {
+    archive(name, value);
+    archive.expect(std::isfinite(value), name, "is not finite");
+}
+
+void serialize(auto& archive, Either<HeldOutScore> auto& score) {
+    archive("held_out", score.samples);
+    if (score.samples == 0)
+        return;
+    serialize_finite(archive, "loss", score.loss);
+    serialize_share(archive, "accuracy", score.accuracy);
+    serialize_finite(archive, "personal_loss", score.personal_loss);
+    serialize_share(archive, "personal_accuracy", score.personal_accuracy);
+}
+
 void serialize(auto& archive, Either<TrainingReport> auto& report) {
     archive("samples", report.samples);
     archive("steps", report.steps);
-    archive("train_loss", report.train_loss);
-    archive.expect(std::isfinite(report.train_loss), "train_loss", "is not finite");
+    serialize_finite(archive, "train_loss", report.train_loss);
     serialize_amount(archive, "seconds", report.seconds);
     serialize_amount(archive, "probe_seconds", report.probe_seconds);
+    serialize(archive, report.held_out);
     archive.per_layer("statistics", report.layers, kStatisticsBytes, [&](auto& layer) { serialize(archive, layer); });
 }
 
@@ -118,10 +141,23 @@ void serialize(auto& archive, Either<Welcome> auto& welcome) {
     archive.expect(welcome.client != kAssignedClient, "client", "is not decided");
 }
 
+void serialize(auto& archive, Either<std::optional<ControlStep>> auto& control) {
+    bool moves = control.has_value();
+    archive("control", moves);
+    if (!moves)
+        return;
+    if constexpr (std::remove_reference_t<decltype(archive)>::kReads)
+        control.emplace();
+    serialize_share(archive, "keep", control->keep);
+    serialize_finite(archive, "gain", control->gain);
+}
+
 void serialize(auto& archive, Either<ModelPart> auto& part, std::size_t layers) {
     archive("part", part.round);
     serialize_steps(archive, "part", part.steps, layers);
+    serialize(archive, part.control);
     archive.payload("part", part.payload);
+    archive.expect(!part.control || part.payload.size() > 0, "control", "moves without a change");
 }
 
 /// base + 1 .. round; or, without a base, one or two of the round itself.
@@ -147,6 +183,8 @@ void serialize(auto& archive, Either<RoundPlan> auto& task) {
     archive.template as<std::uint8_t>("probe", task.probe);
     archive.expect(static_cast<std::uint8_t>(task.probe) <= kAllProbes, "probe", "is unknown");
     archive("broadcast", task.broadcast);
+    archive.payload("control", task.control);
+    archive.expect(task.base == 0 || task.control.size() == 0, "control", "is there with changes");
     archive.list("parts", task.parts, kLeastPartBytes,
                  [&](auto& part) { serialize(archive, part, task.plan.layers.size()); });
     archive.expect(in_order(task), "parts", "are not those of the rounds after its base");
@@ -200,7 +238,7 @@ Message empty_message(std::uint8_t type) {
 }  // namespace
 
 std::size_t ModelPart::wire_bytes() const {
-    return kLeastPartBytes + sizeof(float) * steps.size() + payload.size();
+    return kLeastPartBytes + sizeof(float) * steps.size() + (control ? kControlBytes : 0) + payload.size();
 }
 
 std::string_view name_of(const Message& message) {

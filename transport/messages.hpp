@@ -18,6 +18,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -45,12 +46,22 @@ struct Welcome {
     bool operator==(const Welcome&) const = default;
 };
 
+/// How a round moves the server's control variate c, which every node of the strategy "scaffold" holds beside the
+/// model: c <- keep * c + gain * (the round's change of the model), in floats; c is 0 with the initial model, and stays
+/// 0 where tensors are not trained.
+struct ControlStep {
+    float keep = 1;  ///< 0..1
+    float gain = 0;  ///< finite
+    bool operator==(const ControlStep&) const = default;
+};
+
 /// A model, or what one round changed of it: the model of round r is that of round r - 1 plus the decoded part of round
 /// r, in floats.
 struct ModelPart {
-    std::uint32_t round = 0;   ///< whose model it leads to
-    std::vector<float> steps;  ///< one a layer: the grid of this payload; empty: no grid
-    SharedBytes payload;       ///< empty: the round changed nothing
+    std::uint32_t round = 0;               ///< whose model it leads to
+    std::vector<float> steps;              ///< one a layer: the grid of this payload; empty: no grid
+    SharedBytes payload;                   ///< empty: the round changed nothing
+    std::optional<ControlStep> control{};  ///< of a change, where there is a control variate to move
     bool operator==(const ModelPart&) const = default;
 
     /// In the body of a RoundPlan.
@@ -67,12 +78,13 @@ struct ModelPart {
 struct RoundPlan {
     std::uint32_t round = 0;  ///< from 1
     std::uint32_t client = 0;
-    std::uint32_t counted = 0;  ///< the last round in which this client's update was counted; 0: none
+    std::uint32_t counted = 0;  ///< the round whose model its last counted update started from; 0: none
     std::uint32_t base = 0;     ///< the round whose model the parts build on; 0: the first part is whole
     PrecisionPlan plan;
     std::vector<float> uplink_steps;  ///< one a layer: the grid that all clients of the round share
     Probe probe = Probe::none;        ///< the measurements this client is asked for
-    Sha256 broadcast{};               ///< of the round's model: what the client trains from, grid and all
+    Sha256 broadcast{};     ///< of what the client trains from, grid and all: the round's model, then c if there is one
+    SharedBytes control{};  ///< with base 0: the control variate that belongs to the model, fp32; empty: 0, or none
     std::vector<ModelPart> parts;
     bool operator==(const RoundPlan&) const = default;
 };

@@ -1,7 +1,6 @@
 #include "aggregator/detail/broadcast.hpp"
 
 #include "aggregator/detail/byte_budget.hpp"
-#include "aggregator/sampling.hpp"
 #include "core/error.hpp"
 #include "core/rng.hpp"
 #include "transport/frame.hpp"
@@ -23,10 +22,14 @@ std::size_t plan_bytes(std::size_t layers) {
     return encode_frame(plan).size() - plan.parts.front().wire_bytes();
 }
 
-std::size_t answer_bytes(std::size_t layers) {
+std::size_t update_bytes(std::size_t layers) {
     Update update;
     update.report.layers.resize(layers);
-    return encode_frame(update).size() + encode_frame(UpdateAck{}).size() + encode_frame(RoundCommitted{}).size();
+    return encode_frame(update).size();
+}
+
+std::size_t answer_bytes() {
+    return encode_frame(UpdateAck{}).size() + encode_frame(RoundCommitted{}).size();
 }
 
 std::string grids_of(const Fitted& fitted) {
@@ -45,30 +48,25 @@ std::string verdict_of(const Fitted& fitted, std::uint64_t budget) {
 
 }  // namespace
 
-std::vector<std::uint32_t> clients_of_round(const Job& job, std::uint32_t round) {
-    const FederationOptions& federation = job.federation;
-    const double wanted = scaled_up(federation.cohort, federation.over_select);
-    const auto count = static_cast<std::uint32_t>(std::min<double>(wanted, federation.clients));
-    return sample_uniform(federation.clients, count, job.job.seed, round);
-}
-
 Broadcast::Broadcast(const Job& job, const Schema& schema, const History& history,
-                     const std::vector<std::uint32_t>& counted)
+                     const PerClient<std::uint32_t>& counted, const Strategy& strategy)
     : job_(job),
       schema_(schema),
       history_(history),
       counted_(counted),
+      strategy_(strategy),
       sends_changes_(job.codec.downlink_of == "delta"),
       whole_codec_(make_whole_model_codec(job.codec, schema)),
       change_codec_(make_codec(job.codec.downlink, schema)),
       plan_bytes_(plan_bytes(schema.layer_count())),
-      answer_bytes_(answer_bytes(schema.layer_count())) {}
+      update_bytes_(update_bytes(schema.layer_count())),
+      answer_bytes_(answer_bytes()) {}
 
-GridChoice Broadcast::prepare(std::uint32_t round, std::span<const float> model, const PrecisionPlan& before,
-                              Controller& controller, std::span<float> scratch) {
+GridChoice Broadcast::prepare(std::uint32_t round, std::vector<std::uint32_t> asked, std::span<const float> model,
+                              const PrecisionPlan& before, Controller& controller, std::span<float> scratch) {
     model_ = model;
     task_.round = round;
-    asked_ = clients_of_round(job_, round);
+    asked_ = std::move(asked);
     const auto encode_at = [&](double coarseness) {
         controller.choose_grids(model, coarseness);
         encode(controller);
@@ -113,6 +111,7 @@ void Broadcast::encode(const Controller& controller) {
     std::vector<std::byte> payload;
     whole_codec_->encode(model_, downlink_terms(job_.job.seed, whole), payload);
     whole.payload = std::move(payload);
+    whole_bytes_ = wire_bytes(task_.parts);
 }
 
 void Broadcast::decode(const Codec& codec, const ModelPart& part, std::span<float> out) const {
@@ -126,33 +125,42 @@ void Broadcast::foresee(std::span<float> scratch) {
         task_.broadcast = sha256(std::span<const float>(scratch));
         return;
     }
-    task_.broadcast = sha256(model_);
+    task_.broadcast = broadcast_digest(model_, strategy_.control());
     if (const ModelPart* change = newest()) {
         decode(*change_codec_, *change, scratch);
         expectation_.emplace(schema_, scratch);
     }
 }
 
-double Broadcast::most_change_bytes(std::uint32_t round, std::span<const WeightedReport> counted_now) const {
+double Broadcast::most_change_bytes(std::span<const std::uint32_t> asked,
+                                    std::span<const WeightedReport> counted_now) const {
     if (job_.precision.byte_budget == 0)
         return std::numeric_limits<double>::infinity();
-    const std::vector<std::uint32_t> asked = clients_of_round(job_, round);
     double left = (1 - kBudgetInHand) / 2 * static_cast<double>(job_.precision.byte_budget);
     const std::size_t header = ModelPart{}.wire_bytes() + sizeof(float) * schema_.layer_count();
     for (const std::uint32_t client : asked) {
-        const bool now = std::ranges::binary_search(counted_now, client, {}, &WeightedReport::client);
-        const std::uint32_t held = now ? round - 1 : counted_[client];
+        const auto now = std::ranges::lower_bound(counted_now, client, {}, &WeightedReport::client);
+        const bool is_counted = now != counted_now.end() && now->client == client;
+        const std::uint32_t held = is_counted ? now->round : counted_[client];
         left -= static_cast<double>(plan_bytes_ + header + parts_bytes(base_for(held)));
     }
     return left / static_cast<double>(asked.size());
 }
 
 double Broadcast::expected_bytes(const Controller& controller) const {
-    double bytes = static_cast<double>(asked_.size()) *
-                   (static_cast<double>(plan_bytes_ + answer_bytes_) + controller.links().expected_update_bytes());
+    double bytes = static_cast<double>(asked_.size()) * (static_cast<double>(plan_bytes_ + answer_bytes_) +
+                                                         upload_bytes(controller.links().expected_update_bytes()));
     for (const std::uint32_t client : asked_)
         bytes += static_cast<double>(parts_bytes(base_for(counted_[client])));
     return bytes;
+}
+
+std::uint64_t Broadcast::download_bytes(std::uint32_t client) const {
+    return plan_bytes_ + parts_bytes(base_for(counted_[client]));
+}
+
+double Broadcast::upload_bytes(double payload_bytes) const {
+    return static_cast<double>(update_bytes_) + payload_bytes;
 }
 
 const ModelPart* Broadcast::newest() const {
@@ -176,13 +184,21 @@ std::vector<ModelPart> Broadcast::parts(std::uint32_t base) const {
     return parts;
 }
 
+SharedBytes Broadcast::control() const {
+    std::vector<std::byte> payload;
+    if (!strategy_.control().empty())
+        whole_codec_->encode(strategy_.control(), {}, payload);
+    return payload;
+}
+
 std::uint64_t Broadcast::parts_bytes(std::uint32_t base) const {
     if (!sends_changes_)
-        return wire_bytes(task_.parts);
+        return whole_bytes_;
     if (base != 0)
         return wire_bytes(history_.since(base));
     const ModelPart* change = newest();
-    return ModelPart{}.wire_bytes() + sizeof(float) * schema_.parameters() + (change ? change->wire_bytes() : 0);
+    return ModelPart{}.wire_bytes() + sizeof(float) * schema_.parameters() + strategy_.control().size_bytes() +
+           (change ? change->wire_bytes() : 0);
 }
 
 }  // namespace dither

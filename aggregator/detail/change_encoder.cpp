@@ -33,8 +33,6 @@ ModelPart ChangeEncoder::encode(std::uint32_t round, std::span<const float> mode
     codec_->decode(part.payload, downlink_terms(seed_, part), next);
     for (std::size_t j = 0; j < lost_.size(); ++j)
         lost_[j] -= next[j];
-    for (std::size_t j = 0; j < next.size(); ++j)
-        next[j] += model[j];
     return part;
 }
 

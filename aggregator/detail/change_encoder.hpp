@@ -1,6 +1,6 @@
-// From the model that the strategy wants to the one that nodes will hold. Private to the aggregator.
+// From the model that the strategy wants to what nodes will add to theirs. Private to the aggregator.
 //
-//     change = target - model + residual        next = model + decode(encode(change))
+//     change = target - model + residual        next = decode(encode(change))
 //     residual <- change - decode(encode(change))                       with error feedback, else none
 #pragma once
 
@@ -23,7 +23,7 @@ public:
     ChangeEncoder(const Job& job, const Schema& schema);
 
     /// The part that takes nodes from `model` to that of round `round`. `next` holds the target and then what they will
-    /// hold. The grid is the controller's for this change, as much coarser as keeps the payload within
+    /// add to it. The grid is the controller's for this change, as much coarser as keeps the payload within
     /// `most_bytes`, if that can be. `residual` is empty for none. Throws TrainingError where
     /// the change is beyond what the codec can say.
     ModelPart encode(std::uint32_t round, std::span<const float> model, std::span<float> next,

@@ -132,6 +132,24 @@ void load(Archive& archive, ModelPart& part) {
 }
 
 template <typename Archive>
+void serialize(Archive& archive, ControlStep& control) {
+    archive(control.keep, control.gain);
+}
+
+template <typename Archive, typename Value>
+void save(Archive& archive, const PerClient<Value>& values) {
+    archive(values.clients(), values.values());
+}
+
+template <typename Archive, typename Value>
+void load(Archive& archive, PerClient<Value>& values) {
+    std::vector<std::uint32_t> clients;
+    std::vector<Value> theirs;
+    archive(clients, theirs);
+    values = {std::move(clients), std::move(theirs)};
+}
+
+template <typename Archive>
 void serialize(Archive& archive, PrecisionPlan& plan) {
     archive(plan.layers);
 }
@@ -139,6 +157,21 @@ void serialize(Archive& archive, PrecisionPlan& plan) {
 template <typename Archive>
 void serialize(Archive& archive, BitOps& ops) {
     archive(ops.training, ops.optimizer, ops.training_fp32, ops.optimizer_fp32, ops.probe);
+}
+
+template <typename Archive>
+void serialize(Archive& archive, RegressionErrors& errors) {
+    archive(errors.rmse, errors.mae, errors.r2);
+}
+
+template <typename Archive>
+void serialize(Archive& archive, Spread& spread) {
+    archive(spread.mean, spread.weighted_mean, spread.p10, spread.p50, spread.p90, spread.min, spread.max);
+}
+
+template <typename Archive>
+void serialize(Archive& archive, ClientScores& scores) {
+    archive(scores.count, scores.samples, scores.accuracy, scores.personal_accuracy, scores.loss, scores.personal_loss);
 }
 
 template <typename Archive>
@@ -212,12 +245,23 @@ void serialize_version_4(Archive& archive, Body& c) {
 /// What version 5 appends.
 template <typename Archive, typename Body>
 void serialize_version_5(Archive& archive, Body& c) {
-    archive(c.history.reach, c.history.parts, c.counted, c.residual, c.totals.whole_models);
+    std::vector<std::uint32_t> counted;  // one a client: of no use without resuming, and replaced by version 6
+    archive(c.history.reach, c.history.parts, counted, c.residual, c.totals.whole_models);
+}
+
+/// What version 6 appends.
+template <typename Archive, typename Body>
+void serialize_version_6(Archive& archive, Body& c) {
+    archive(c.typical_norm, c.totals.simulated_seconds);
+    for (auto& part : c.history.parts)
+        archive(part.control);
+    archive(c.totals.final_errors, c.totals.clients, c.device_bytes, c.counted);
 }
 
 /// `Body` is Checkpoint when read, const or CheckpointView when written. `version` is the file's. Version 1 says
 /// nothing of untrained tensors: there were none. Nor do versions 1 and 2 say of an averaged model, nor 1 to 3 of a
-/// model to go back to, nor 1 to 4 of changes that were broadcast.
+/// model to go back to, nor 1 to 4 of changes that were broadcast, nor 1 to 5 of norms, simulated time and control
+/// variates.
 template <typename Archive, typename Body>
 void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
     require(version >= 1 && version <= kCheckpointVersion, "version {} of a checkpoint's body, expected 1 .. {}",
@@ -236,6 +280,8 @@ void serialize_body(Archive& archive, Body& c, std::uint32_t version) {
         serialize_version_4(archive, c);
     if (version >= 5)
         serialize_version_5(archive, c);
+    if (version >= 6)
+        serialize_version_6(archive, c);
 }
 
 /// Hands bytes on: small ones together, and what is large as it is, since models are large enough for every copy to

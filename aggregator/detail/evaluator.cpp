@@ -7,9 +7,12 @@
 
 namespace dither {
 
+bool is_evaluated(const JobOptions& options, std::uint32_t round) {
+    return round % options.evaluate_every == 0 || round == options.rounds;
+}
+
 bool Evaluator::is_due(const RoundRecord& record) const {
-    const bool due = record.round % job_.job.evaluate_every == 0 || record.round == job_.job.rounds;
-    return due && test_.size() > 0;
+    return is_evaluated(job_.job, record.round) && test_.size() > 0;
 }
 
 Score Evaluator::score(Model& model, const RoundRecord& record) {
@@ -25,6 +28,7 @@ std::string Evaluator::evaluate_if_due(Model& model, RoundRecord& record) {
         record.test_loss = result.mean_loss();
         if (test_.classes() > 0)
             record.test_accuracy = result.accuracy();
+        record.test_errors = regression_errors(result, test_);
         return {};
     } catch (const TrainingError& e) {
         return e.what();

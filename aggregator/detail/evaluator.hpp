@@ -7,11 +7,15 @@
 #include "core/model/evaluate.hpp"
 #include "core/model/model.hpp"
 
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 
 namespace dither {
+
+/// Whether models are evaluated at the end of round `round`.
+bool is_evaluated(const JobOptions& options, std::uint32_t round);
 
 /// Borrows the job and the test set.
 class Evaluator {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "aggregator/detail/attack.hpp"
+#include "aggregator/norm_bound.hpp"
 #include "aggregator/robust/rule.hpp"
 #include "core/config.hpp"
 #include "core/liars.hpp"
@@ -23,26 +24,33 @@ public:
 
     Gathering(const FederationOptions& federation, std::uint32_t seed, std::size_t parameters);
 
-    /// Forgets the last round.
-    void begin(std::uint32_t round);
+    /// Forgets the last round. `bound`: of norms, for the mean.
+    void begin(std::uint32_t round, const NormBound& bound);
     /// Where the update of a client, one that has not sent any, is to be written before the next call.
     std::span<float> add(std::uint32_t client, std::uint64_t weight);
     /// What stands for the updates, at least fewest_updates of them, in whatever order they came; once.
     void combine(std::span<float> out);
+    /// After that: of what the client's update was when it entered the mean, before it was clipped; robust rules do not
+    /// measure it.
+    std::optional<double> norm_of(std::uint32_t client) const;
 
 private:
     struct Entry {
         std::uint32_t client = 0;
         std::uint64_t weight = 0;
         std::vector<float> update;
+        std::optional<double> norm{};
     };
     void attack();
+    void clip();
 
     std::unique_ptr<RobustRule> rule_;
     Attack attack_;
     double scale_;
     std::optional<Attackers> attackers_;  ///< where there is an attack
     StreamKey key_;
+    bool is_mean_;
+    NormBound bound_;
     std::size_t parameters_;
     std::vector<Entry> entries_;  ///< the first count_ are this round's
     std::size_t count_ = 0;

@@ -1,5 +1,6 @@
 #include "aggregator/detail/round_account.hpp"
 
+#include "core/data/dataset.hpp"
 #include "core/precision/probe.hpp"
 
 #include <algorithm>
@@ -55,9 +56,18 @@ void account(const Job& job, const Model& model, std::vector<WeightedReport>& re
         return;
     record.train_loss = combine_train_loss(reports, combination);
     record.grad_norm = total_gradient_norm(record.layers);
+    record.clients = client_scores(reports, !is_regression(job.data));
     record.work.resize(model.schema().layer_count());
     for (const WeightedReport& report : reports)
         count_work(job, model, report, record);
+}
+
+std::vector<Contribution> contributions(std::span<const WeightedReport> reports) {
+    std::vector<Contribution> cohort;
+    cohort.reserve(reports.size());
+    for (const WeightedReport& report : reports)
+        cohort.push_back({.weight = report.weight, .steps = report.report.steps});
+    return cohort;
 }
 
 }  // namespace dither

@@ -1,9 +1,11 @@
 #include "aggregator/detail/round_runner.hpp"
 
+#include "aggregator/detail/log.hpp"
 #include "core/error.hpp"
 #include "core/liars.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <utility>
@@ -22,23 +24,14 @@ RoundRunner::RoundRunner(const ServerSetup& setup, const Schema& schema, const S
       hub_(setup.hub),
       federation_(setup.job.federation),
       schema_(schema),
-      strategy_(strategy),
       peers_return_(setup.hub.peers_return()),
       seed_(setup.job.job.seed),
-      limits_(FrameLimits::for_model(schema.parameters(), schema.layer_count())),
-      welcome_{to_toml(setup.job)},
-      codec_(make_codec(setup.job.codec.uplink, schema)),
-      check_(setup.job.train, schema, *codec_),
-      accumulator_(schema),
-      guests_(setup.job, schema, setup.registry, peers_return_),
-      receipts_(setup.hub, setup.journal) {
-    if (Gathering::is_needed(federation_))
-        gathering_.emplace(federation_, seed_, schema.parameters());
-}
+      tally_(setup.job, schema, strategy),
+      peers_(setup, schema),
+      receipts_(setup.hub, setup.journal) {}
 
 bool RoundRunner::gather_peers(std::size_t count, Clock::time_point until) {
-    const auto all_have_left = [&] { return !peers_return_ && had_peers_ && dispatcher_.size() == 0; };
-    while (dispatcher_.size() < count && !all_have_left() && !stopped() && setup_.now() < until)
+    while (peers_.size() < count && !peers_.have_left() && !stopped() && setup_.now() < until)
         if (const auto event = next_event(until))
             handle(*event);
     return !stopped();
@@ -50,9 +43,9 @@ RoundOutcome RoundRunner::run(RoundOrder order) {
         gather_peers(order_.rules.quorum - std::min(order_.rules.quorum, round_->count(Round::ClientState::accepted)));
     start_ = setup_.now();
     const auto deadline = order_.deadline.count() > 0 ? start_ + order_.deadline : Clock::time_point::max();
-    while (!round_->closed() && !stopped()) {
+    while (!is_over() && !stopped()) {
         dispatch();
-        if (round_->closed())
+        if (is_over())
             break;
         if (const auto event = next_event(std::min(deadline, patience_)))
             handle(*event);
@@ -60,24 +53,24 @@ RoundOutcome RoundRunner::run(RoundOrder order) {
             step(round_event::DeadlineReached{});
     }
     std::get<RoundPlan>(task_).parts = {};  // as large as a model, and nobody is sent them any more
+    std::get<RoundPlan>(task_).control = {};
     whole_ = {};
+    whole_control_ = {};
     outcome_.bytes_down += receipts_.acknowledge();
     outcome_.dropped = round_->count(Round::ClientState::lost) + round_->count(Round::ClientState::late);
     return std::move(outcome_);
 }
 
-std::span<float> RoundRunner::mean() {
-    if (!gathering_)
-        return accumulator_.mean(*codec_, task().uplink_steps);
-    gathering_->combine(scratch());
-    return scratch();
+void RoundRunner::forget_early() {
+    tally_.drop_all_held();
+    early_.clear();
 }
 
 template <typename Tell>
 void RoundRunner::for_each_accepted(Tell&& tell) const {
     for (const Accepted& accepted : accepted_) {
-        const auto host = dispatcher_.host_of(accepted.client);
-        if (const auto peer = host ? host : accepted.peer; peer && dispatcher_.knows(*peer))
+        const auto host = peers_.tasks().host_of(accepted.client);
+        if (const auto peer = host ? host : accepted.peer; peer && peers_.knows(*peer))
             tell(*peer, accepted.client);
     }
 }
@@ -96,36 +89,55 @@ void RoundRunner::commit(const Sha256& model) {
     });
 }
 
-void RoundRunner::dismiss(const std::string& reason) {
-    for (const PeerId peer : dispatcher_.peers())
-        hub_.send(peer, Stop{reason});
-}
-
 void RoundRunner::begin(RoundOrder order) {
     order_ = std::move(order);
-    const std::vector<std::uint32_t>& asked = order_.asked;
-    if (gathering_)
-        gathering_->begin(broadcast().round());
+    const Attendance& clients = order_.clients;
     const auto fewest = static_cast<std::uint32_t>(fewest_updates(federation_));
     order_.rules.quorum = std::max(order_.rules.quorum, fewest);
-    round_.emplace(broadcast().round(), asked, order_.rules);
+    round_.emplace(broadcast().round(), clients.awaited, order_.rules);
     task_ = std::move(order_.task);
     plan_ = task().plan;
     parts_base_ = task().parts.empty() ? kNoParts : 0;
-    plans_.assign(asked.size(), {});
+    plans_.assign(clients.trained.size(), {});
     without_base_.clear();
-    accumulator_.reset(asked.size());
+    tally_.begin(task(), broadcast(), order_.bound, clients.awaited.size());
     accepted_.clear();
+    unanswered_.clear();
+    std::ranges::set_difference(clients.trained, clients.awaited, std::inserter(unanswered_, unanswered_.end()));
     outcome_ = {};
     if (setup_.journal != nullptr)
         setup_.journal->begin(round_->number(), task().broadcast,
                               [this](const Journal::Entry& entry) { replay(entry); });
     if (!accepted_.empty())
-        log("round {}: {} updates were in the journal", round_->number(), accepted_.size());
+        log(setup_, "round {}: {} updates were in the journal", round_->number(), accepted_.size());
+    settle_known();
+    peers_.tasks().start(round_->number(), tasks());
+}
+
+void RoundRunner::settle_known() {
+    const Attendance& clients = order_.clients;
+    for (const auto& [client, reason] : clients.lost) {
+        early_.erase(client);
+        tally_.drop_held(client);
+        step(round_event::ClientLost{client, reason});
+    }
+    for (const std::uint32_t client : clients.awaited)
+        if (const auto early = early_.extract(client)) {
+            const auto& [peer, failure] = early.mapped();
+            if (round_->closed())  // so many had diverged
+                tally_.drop_held(client);
+            else
+                step(failure.value_or(round_event::UpdateArrived{client}), Offer{.peer = peer});
+        }
+}
+
+std::vector<std::uint32_t> RoundRunner::tasks() const {
     std::vector<std::uint32_t> waiting;
-    std::ranges::copy_if(asked, std::back_inserter(waiting),
-                         [this](std::uint32_t client) { return is_pending(client); });
-    dispatcher_.start(round_->number(), waiting);
+    std::ranges::copy_if(order_.clients.trained, std::back_inserter(waiting),
+                         [this](std::uint32_t client) { return unanswered_.contains(client) || is_pending(client); });
+    if (setup_.samples_of)  // so that no worker begins the longest when the others are done
+        std::ranges::stable_sort(waiting, std::greater{}, setup_.samples_of);
+    return waiting;
 }
 
 void RoundRunner::replay(const Journal::Entry& entry) {
@@ -135,9 +147,9 @@ void RoundRunner::replay(const Journal::Entry& entry) {
     const bool has_plan = entry.plan.layers.size() == schema_.layer_count();
     const std::string reason = !is_asked   ? "the round does not wait for it"
                                : !has_plan ? "its plan is of another model"
-                                           : refusal(update);
+                                           : tally_.refusal(update);
     if (!reason.empty())
-        return log("an update of client {} in the journal is not counted: {}", update.client, reason);
+        return log(setup_, "an update of client {} in the journal is not counted: {}", update.client, reason);
     plans_[place_of(update.client)] = entry.plan;
     receipts_.remember(entry.update);
     outcome_.bytes_up += entry.wire_bytes;
@@ -146,8 +158,8 @@ void RoundRunner::replay(const Journal::Entry& entry) {
 
 void RoundRunner::dispatch() {
     auto& plan = std::get<RoundPlan>(task_);
-    while (const auto assignment = dispatcher_.next()) {
-        Guest& guest = guests_.at(assignment->peer);
+    while (const auto assignment = peers_.tasks().next()) {
+        Guest& guest = peers_.at(assignment->peer);
         plan.client = assignment->task.client;
         plan.counted = order_.counted[place_of(plan.client)];
         plan.probe = probe_of(plan.client);
@@ -163,29 +175,24 @@ void RoundRunner::dispatch() {
 }
 
 void RoundRunner::give_up_clients() {
-    for (const std::uint32_t client : dispatcher_.take_poisonous())
-        step(round_event::ClientLost{client, fmt::format("its task has lost {} peers; the last one lost: {}",
-                                                         Dispatcher::kPeersATaskMayLose, last_loss_)});
+    for (const std::uint32_t client : peers_.tasks().take_poisonous())
+        conclude(client,
+                 round_event::ClientLost{client, fmt::format("its task has lost {} peers; the last one lost: {}",
+                                                             Dispatcher::kPeersATaskMayLose, peers_.last_loss())});
     const auto now = setup_.now();
     patience_ = Clock::time_point::max();
     const auto given_up = [&](std::uint32_t client) {
-        const auto until = patience_for(client);
+        const auto until = peers_.patience_for(client, start_);
         if (until > now)
             patience_ = std::min(patience_, until);
         return until <= now;
     };
-    for (const std::uint32_t client : dispatcher_.take_unreachable(given_up)) {
-        log("round {} gives up client {}, whose node is away", round_->number(), client);
+    for (const std::uint32_t client : peers_.tasks().take_unreachable(given_up)) {
+        log(setup_, "round {} gives up client {}, whose node is away", round_->number(), client);
         outcome_.absent = peers_return_;
-        step(round_event::ClientLost{client, fmt::format("no peer hosts it; the last one lost: {}", last_loss_)});
+        conclude(client, round_event::ClientLost{
+                             client, fmt::format("no peer hosts it; the last one lost: {}", peers_.last_loss())});
     }
-}
-
-Clock::time_point RoundRunner::patience_for(std::uint32_t client) const {
-    if (!peers_return_)
-        return Clock::time_point::min();
-    const auto away = away_since_.find(client);
-    return federation_.rejoin + (away == away_since_.end() ? start_ : std::max(start_, away->second));
 }
 
 std::uint64_t RoundRunner::put_parts(const Guest& guest, RoundPlan& plan) {
@@ -194,25 +201,25 @@ std::uint64_t RoundRunner::put_parts(const Guest& guest, RoundPlan& plan) {
     plan.base = own;
     if (guest.hosts_any() && own != 0)  // it follows from where it is, if that is further behind
         plan.base = has_none ? 0 : broadcast().base_for(std::min(own, guest.held));
-    if (parts_base_ != plan.base) {
-        plan.parts = parts_on(plan.base);
-        parts_base_ = plan.base;
-    }
+    if (parts_base_ != plan.base)
+        put_model(plan);
     outcome_.whole_models += own == 0 ? 1 : 0;
     return plan.base == own ? 0 : broadcast().parts_bytes(plan.base) - broadcast().parts_bytes(own);
 }
 
 /// A whole model is encoded once a round, and its bytes are shared by all that it is sent to.
-std::vector<ModelPart> RoundRunner::parts_on(std::uint32_t base) {
-    if (base != 0)
-        return broadcast().parts(base);
-    if (whole_.empty())
+void RoundRunner::put_model(RoundPlan& plan) {
+    parts_base_ = plan.base;
+    if (plan.base == 0 && whole_.empty()) {
         whole_ = broadcast().parts(0);
-    return whole_;
+        whole_control_ = broadcast().control();
+    }
+    plan.parts = plan.base == 0 ? whole_ : broadcast().parts(plan.base);
+    plan.control = plan.base == 0 ? whole_control_ : SharedBytes{};
 }
 
 PrecisionPlan RoundRunner::plan_for(PeerId peer, std::uint32_t client) const {
-    const Device device = common(device_of(federation_.devices, seed_, client), guests_.at(peer).device);
+    const Device device = common(device_of(federation_.devices, seed_, client), peers_.at(peer).device);
     return fit(plan_, device, schema_, setup_.job.train.batch_size);
 }
 
@@ -228,77 +235,33 @@ std::optional<HubEvent> RoundRunner::next_event(Clock::time_point deadline) {
 }
 
 void RoundRunner::handle(const HubEvent& event) {
-    // A peer that has only joined is nobody until its hello.
     if (const auto* joined = std::get_if<PeerJoined>(&event))
-        guests_.expect(joined->peer, joined->identity);
+        peers_.expect(*joined);
     else if (const auto* received = std::get_if<Received>(&event))
         receive(received->peer, received->message, received->wire_bytes);
     else if (const auto* lost = std::get_if<PeerLost>(&event))
-        lose(lost->peer, lost->reason);
+        peers_.lose(lost->peer, lost->reason);
 }
 
 void RoundRunner::receive(PeerId peer, const Message& message, std::size_t wire_bytes) {
     if (const auto* hello = std::get_if<Hello>(&message))
-        return greet(peer, *hello);
-    if (!dispatcher_.knows(peer))
-        return expel(peer, fmt::format("said {} before hello", name_of(message)));
+        return peers_.greet(peer, *hello);
+    if (!peers_.knows(peer))
+        return peers_.expel(peer, fmt::format("said {} before hello", name_of(message)));
     outcome_.bytes_up += wire_bytes;
     if (std::holds_alternative<Update>(message))
         take_update(peer, message, wire_bytes);
     else if (const auto* failed = std::get_if<Failed>(&message))
         take_failure(peer, *failed);
     else
-        expel(peer, fmt::format("said {}, which only the aggregator says", name_of(message)));
-}
-
-void RoundRunner::greet(PeerId peer, const Hello& hello) {
-    std::optional<PeerId> superseded;
-    if (const std::string reason = guests_.greet(peer, hello, superseded); !reason.empty())
-        return expel(peer, reason);
-    if (superseded)
-        supersede(*superseded);
-    const std::uint32_t client = guests_.at(peer).client;
-    if (!dispatcher_.join(peer, client))
-        return expel(peer, fmt::format("client {} is spoken for by another peer", client));
-    away_since_.erase(client);
-    had_peers_ = true;
-    hub_.admit(peer, limits_);
-    welcome_.client = client;
-    hub_.send(peer, welcome_);
-    log("{} has joined as peer {}", guests_.name_of(peer), peer);
-}
-
-void RoundRunner::supersede(PeerId peer) {
-    hub_.drop(peer, "this node has connected again");
-    dispatcher_.leave(peer);
-    guests_.forget(peer);
-}
-
-void RoundRunner::lose(PeerId peer, const std::string& reason) {
-    if (!dispatcher_.knows(peer))
-        return guests_.forget(peer);
-    log("{} is lost: {}", guests_.name_of(peer), reason);
-    last_loss_ = fmt::format("peer {}: {}", peer, reason);
-    if (peers_return_) {  // a link that is bad is no task's fault
-        away_since_[guests_.at(peer).client] = setup_.now();
-        dispatcher_.leave(peer);
-    } else {
-        dispatcher_.lose(peer);
-    }
-    guests_.forget(peer);
-}
-
-void RoundRunner::expel(PeerId peer, const std::string& reason) {
-    log("{} is refused: {}", guests_.name_of(peer), reason);
-    hub_.drop(peer, reason);
-    lose(peer, reason);
+        peers_.expel(peer, fmt::format("said {}, which only the aggregator says", name_of(message)));
 }
 
 void RoundRunner::take_update(PeerId peer, const Message& message, std::size_t wire_bytes) {
     const Offer offer{peer, &message};
     const Update& update = offer.update();
-    const bool was_asked = dispatcher_.finish(peer, {update.round, update.client});
-    if (const auto again = guests_.at(peer).client == update.client ? receipts_.is_the_same(message) : std::nullopt) {
+    const bool was_asked = peers_.tasks().finish(peer, {update.round, update.client});
+    if (const auto again = peers_.at(peer).client == update.client ? receipts_.is_the_same(message) : std::nullopt) {
         if (*again)
             return void(outcome_.bytes_down += receipts_.accept(peer, update.round, update.client));
         return refuse_unasked(peer, update, "another update of this client was accepted in this round");
@@ -309,7 +272,9 @@ void RoundRunner::take_update(PeerId peer, const Message& message, std::size_t w
                                           update.client, update.round));
     if (!is_current(update.round))
         return refuse(peer, update, fmt::format("round {} is over", update.round));
-    std::string reason = refusal(update);
+    std::string reason = tally_.refusal(update);
+    if (unanswered_.contains(update.client))
+        return hold(offer, reason);
     if (reason.empty() && is_pending(update.client))
         reason = record(offer, wire_bytes);
     if (reason.empty())
@@ -321,53 +286,58 @@ void RoundRunner::take_update(PeerId peer, const Message& message, std::size_t w
 /// Who is not asked can say as much as it likes: one line a connection.
 void RoundRunner::refuse_unasked(PeerId peer, const Update& update, const std::string& reason) {
     ++outcome_.rejected;
-    if (!std::exchange(guests_.at(peer).answered_unasked, true))
-        log("an update of {} is refused: {}", guests_.name_of(peer), reason);
+    if (!std::exchange(peers_.at(peer).answered_unasked, true))
+        log(setup_, "an update of {} is refused: {}", peers_.name_of(peer), reason);
     refuse(peer, update, reason);
 }
 
 void RoundRunner::take_failure(PeerId peer, const Failed& failed) {
     // What it lacked was sent meanwhile: this is its first answer once more.
     const bool is_echo = failed.base != 0 && is_current(failed.round) && without_base_.contains(failed.client);
-    if (is_echo || !dispatcher_.finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
+    if (is_echo || !peers_.tasks().finish(peer, {failed.round, failed.client}) || !is_current(failed.round))
         return;
     if (failed.needs_model && without_base_.insert(failed.client).second)
-        dispatcher_.ask_again(failed.client);
+        peers_.tasks().ask_again(failed.client);
     else if (failed.diverged)
-        step(round_event::ClientDiverged{failed.client, failed.reason});
+        conclude(failed.client, round_event::ClientDiverged{failed.client, failed.reason});
     else
-        step(round_event::ClientLost{failed.client, failed.reason});
+        conclude(failed.client, round_event::ClientLost{failed.client, failed.reason});
+}
+
+void RoundRunner::conclude(std::uint32_t client, const RoundEvent& event) {
+    if (unanswered_.erase(client) > 0)
+        early_[client] = {.peer = std::nullopt, .failure = event};
+    else
+        step(event);
+}
+
+void RoundRunner::hold(const Offer& offer, const std::string& refusal) {
+    const Update& update = offer.update();
+    if (!refusal.empty()) {
+        conclude(update.client, round_event::ClientLost{update.client, "its update was refused: " + refusal});
+        return perform(round_action::Refuse{update.client, refusal}, offer);
+    }
+    unanswered_.erase(update.client);
+    early_[update.client] = {.peer = offer.peer, .failure = {}};
+    tally_.hold(update, probe_of(update.client), plans_[place_of(update.client)]);
+    outcome_.bytes_down += receipts_.accept(*offer.peer, update.round, update.client);
 }
 
 bool RoundRunner::is_pending(std::uint32_t client) const {
     return round_->asked(client) && round_->state_of(client) == Round::ClientState::pending;
 }
 
-std::string RoundRunner::refusal(const Update& update) {
-    if (std::string reason = check_.refusal(update, task(), terms_of(update.client)); !reason.empty())
-        return reason;
-    return accumulator_.refusal(check_.largest(), strategy_.weight(update.report.samples));
-}
-
 std::string RoundRunner::record(const Offer& offer, std::size_t wire_bytes) {
-    if (setup_.journal == nullptr && guests_.at(*offer.peer).hosts_any())  // who is asked for a client only once
+    if (setup_.journal == nullptr && peers_.at(*offer.peer).hosts_any())  // who is asked for a client only once
         return {};
     try {
         receipts_.record(*offer.message, plans_[place_of(offer.update().client)], wire_bytes);
     } catch (const DiskFull& error) {
-        log("an update cannot be kept: {}", error.what());
+        log(setup_, "an update cannot be kept: {}", error.what());
         outcome_.absent = true;
         return "the aggregator's disk is full";
     }
     return {};
-}
-
-Terms RoundRunner::terms_of(std::uint32_t client) const {
-    return {
-        .steps = task().uplink_steps,
-        .key = {.seed = seed_, .purpose = Purpose::uplink_rounding, .client = client, .round = task().round},
-        .expectation = broadcast().expectation(),
-    };
 }
 
 Probe RoundRunner::probe_of(std::uint32_t client) const {
@@ -375,7 +345,10 @@ Probe RoundRunner::probe_of(std::uint32_t client) const {
 }
 
 std::size_t RoundRunner::place_of(std::uint32_t client) const {
-    return static_cast<std::size_t>(std::ranges::lower_bound(order_.asked, client) - order_.asked.begin());
+    const std::vector<std::uint32_t>& trained = order_.clients.trained;
+    const auto at = std::ranges::lower_bound(trained, client);
+    require(at != trained.end() && *at == client, "client {} does not train in round {}", client, round_->number());
+    return static_cast<std::size_t>(at - trained.begin());
 }
 
 void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
@@ -384,22 +357,15 @@ void RoundRunner::step(const RoundEvent& event, const Offer& offer) {
 }
 
 void RoundRunner::perform(const round_action::Accept& action, const Offer& offer) {
-    const Update& update = offer.update();
-    const std::uint64_t weight = strategy_.weight(update.report.samples);
-    const Probe probe = probe_of(action.client);
-    if (gathering_)
-        codec_->decode(update.payload, terms_of(update.client), gathering_->add(update.client, weight));
-    else
-        accumulator_.add(*codec_, terms_of(update.client), update.payload, check_.largest(), weight);
-    outcome_.reports.push_back({.client = action.client,
-                                .weight = weight,
-                                .report = check_.believable(update.report, probe, task().uplink_steps),
-                                .probe = probe,
-                                .plan = plans_[place_of(action.client)],
-                                .payload_bytes = update.payload.size()});
+    if (auto held = tally_.add_held(action.client)) {
+        outcome_.reports.push_back(std::move(*held));
+    } else {
+        const Update& update = offer.update();
+        outcome_.reports.push_back(tally_.add(update, probe_of(action.client), plans_[place_of(action.client)]));
+        if (offer.peer)
+            outcome_.bytes_down += receipts_.accept(*offer.peer, update.round, update.client);
+    }
     accepted_.push_back({action.client, offer.peer});
-    if (offer.peer)
-        outcome_.bytes_down += receipts_.accept(*offer.peer, update.round, update.client);
     if (setup_.progress)
         setup_.progress({.round = round_->number(),
                          .arrived = round_->count(Round::ClientState::accepted),
@@ -408,7 +374,7 @@ void RoundRunner::perform(const round_action::Accept& action, const Offer& offer
 
 void RoundRunner::perform(const round_action::Refuse& action, const Offer& offer) {
     ++outcome_.rejected;
-    log("an update of {} is refused: {}", guests_.name_of(*offer.peer), action.reason);
+    log(setup_, "an update of {} is refused: {}", peers_.name_of(*offer.peer), action.reason);
     refuse(*offer.peer, offer.update(), action.reason);
 }
 

@@ -57,7 +57,7 @@ RunState::RunState(const Job& the_job, Model& the_model)
       model(the_model),
       controller(job, model.schema()),
       strategy(make_strategy(job, model.schema())),
-      counted(job.federation.clients) {
+      bound(job.federation.aggregation.kind == "mean" ? job.federation.aggregation.clip : 0) {
     model.initialize(job.job.seed);
     controller.start(model.parameters());
     evaluated_plan = controller.plan();
@@ -97,9 +97,10 @@ void RunState::restore(Checkpoint checkpoint, const std::filesystem::path& file)
     if (checkpoint.schema != model.schema())
         throw InputError(fmt::format("{} is a checkpoint of another model: {} parameters, expected {}", file.string(),
                                      checkpoint.model.size(), model.schema().parameters()));
-    if (checkpoint.counted.size() != counted.size())
-        throw InputError(fmt::format("{} is a checkpoint of {} clients, expected {}", file.string(),
-                                     checkpoint.counted.size(), counted.size()));
+    if (const auto& clients = checkpoint.counted.clients();
+        !clients.empty() && clients.back() >= job.federation.clients)
+        throw InputError(fmt::format("{} is a checkpoint of client {}, expected at most {}", file.string(),
+                                     clients.back(), job.federation.clients - 1));
     std::copy(checkpoint.model.begin(), checkpoint.model.end(), model.parameters().begin());
     try {
         if (!checkpoint.good.model.empty()) {  // what roll_back will restore
@@ -122,6 +123,8 @@ void RunState::restore(Checkpoint checkpoint, const std::filesystem::path& file)
     history = std::move(checkpoint.history);
     counted = std::move(checkpoint.counted);
     residual = std::move(checkpoint.residual);
+    device_bytes = std::move(checkpoint.device_bytes);
+    bound.restore(checkpoint.typical_norm);
 }
 
 CheckpointView RunState::checkpoint() const {
@@ -143,7 +146,9 @@ CheckpointView RunState::checkpoint() const {
             .good = good,
             .history = history,
             .counted = counted,
-            .residual = residual};
+            .residual = residual,
+            .typical_norm = bound.typical(),
+            .device_bytes = device_bytes};
 }
 
 }  // namespace dither

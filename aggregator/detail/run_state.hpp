@@ -5,6 +5,7 @@
 #include "aggregator/controller.hpp"
 #include "aggregator/detail/model_average.hpp"
 #include "aggregator/history.hpp"
+#include "aggregator/norm_bound.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
 #include "core/model/model.hpp"
@@ -46,9 +47,12 @@ struct RunState {
     ModelAverage average;           ///< of the models since train.swa_start
     std::uint32_t model_round = 0;  ///< that made the model; 0: the initial one
     GoodState good;
-    History history;                     ///< the newest changes of the model, as they were broadcast
-    std::vector<std::uint32_t> counted;  ///< of each client the last round in which its update was counted; 0: none
-    std::vector<float> residual;         ///< what the newest change lost when it was encoded; empty: nothing is kept
+    History history;                        ///< the newest changes of the model, as they were broadcast
+    PerClient<std::uint32_t> counted;       ///< of each client the round whose model its update that was counted last
+                                            ///< started from: that round, unless rounds are asynchronous; 0: none was
+    PerClient<std::uint64_t> device_bytes;  ///< that simulated devices have carried, both directions
+    std::vector<float> residual;            ///< what the newest change lost when it was encoded; empty: nothing is kept
+    NormBound bound;                        ///< of the next round's updates
 };
 
 /// The keys in which two resolved jobs (to_toml) differ, "federation.partition, train.epochs", but for those that do

@@ -11,5 +11,6 @@ std::unique_ptr<Strategy> make_fedadagrad(const Job& job, const Schema& schema);
 std::unique_ptr<Strategy> make_fedadam(const Job& job, const Schema& schema);
 std::unique_ptr<Strategy> make_fedyogi(const Job& job, const Schema& schema);
 std::unique_ptr<Strategy> make_fednova(const Job& job, const Schema& schema);
+std::unique_ptr<Strategy> make_scaffold(const Job& job, const Schema& schema);
 
 }  // namespace dither

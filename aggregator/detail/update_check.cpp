@@ -1,8 +1,10 @@
 #include "aggregator/detail/update_check.hpp"
 
+#include "core/data/holdout.hpp"
 #include "core/error.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace dither {
 
@@ -28,7 +30,7 @@ std::string UpdateCheck::refusal(const Update& update, const RoundPlan& task, co
     if (std::string reason = refusal_of(update.report); !reason.empty())
         return reason;
     try {
-        codec_.validate(update.payload, terms, largest_);
+        norm_ = std::sqrt(codec_.validate(update.payload, terms, largest_));
     } catch (const FormatError& e) {
         return e.what();
     }
@@ -47,7 +49,14 @@ std::string UpdateCheck::refusal_of(const TrainingReport& report) const {
     return {};
 }
 
+bool UpdateCheck::is_believable(const HeldOutScore& score, std::uint64_t trained) const {
+    return score.samples < kTooManySamples && held_out_count(trained + score.samples, holdout_) == score.samples &&
+           score.loss >= 0 && score.personal_loss >= 0;
+}
+
 TrainingReport UpdateCheck::believable(TrainingReport report, Probe asked, GridSteps steps) const {
+    if (!asks(asked, Probe::held_out) || !is_believable(report.held_out, report.samples))
+        report.held_out = {};
     for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
         LayerStatistics& statistics = report.layers[layer];
         forget_unasked(statistics, asked);

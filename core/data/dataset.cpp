@@ -90,6 +90,20 @@ Dataset Dataset::first(std::size_t count) const {
     return part;
 }
 
+double Dataset::target_variance() const {
+    const auto outputs = static_cast<std::size_t>(outputs_);
+    double squares = 0;
+    for (std::size_t k = 0; k < outputs && !targets_.empty(); ++k) {
+        double sum = 0;
+        for (std::size_t i = k; i < targets_.size(); i += outputs)
+            sum += targets_[i];
+        const double mean = sum / static_cast<double>(size_);
+        for (std::size_t i = k; i < targets_.size(); i += outputs)
+            squares += (targets_[i] - mean) * (targets_[i] - mean);
+    }
+    return targets_.empty() ? 0 : squares / static_cast<double>(targets_.size());
+}
+
 Dataset Dataset::with_pixels(std::vector<std::uint8_t> pixels) const {
     require(pixels.size() == pixels_.size() && !pixels.empty(), "{} pixels for images of {}", pixels.size(),
             pixels_.size());

@@ -54,6 +54,8 @@ public:
     std::span<const std::int32_t> labels() const { return labels_; }
     /// [count], whose each sample is: 0 .. groups - 1 in the order of first appearance; empty where nobody asked.
     std::span<const std::uint32_t> groups() const { return groups_; }
+    /// Of the targets around each output's mean, the mean over samples and outputs; 0 for classification.
+    double target_variance() const;
     std::span<const std::uint8_t> pixels() const { return pixels_; }      ///< [count, ...] of images, empty for a table
     std::span<const ChannelScaling> scaling() const { return scaling_; }  ///< of images, as constructed
 

@@ -3,6 +3,7 @@
 #include "core/config.hpp"
 #include "core/data/dataset.hpp"
 #include "core/error.hpp"
+#include "core/random_subset.hpp"
 #include "core/rng.hpp"
 
 #include <algorithm>
@@ -10,6 +11,7 @@
 #include <cmath>
 #include <numeric>
 #include <queue>
+#include <string_view>
 #include <utility>
 
 namespace dither {
@@ -17,21 +19,11 @@ namespace {
 
 using Indices = std::vector<std::uint32_t>;
 
-Partition join(std::vector<Indices> parts) {
-    Partition partition;
-    partition.offsets.push_back(0);
-    for (Indices& part : parts) {
-        std::sort(part.begin(), part.end());
-        partition.indices.insert(partition.indices.end(), part.begin(), part.end());
-        partition.offsets.push_back(partition.indices.size());
-    }
-    return partition;
-}
-
 /// What is dealt, and to how many.
 struct Deal {
     std::uint32_t clients = 0;
     Samples samples;
+    std::uint32_t seed = 0;
 };
 
 Indices all_samples(const Deal& deal) {
@@ -63,13 +55,13 @@ std::vector<Indices> members_of_classes(const Deal& deal, const std::string& kin
     return members;
 }
 
-std::vector<Indices> deal_equally(const PartitionOptions&, const Deal& deal, Stream& stream) {
+Partition deal_equally(const PartitionOptions&, const Deal& deal, Stream& stream) {
     Indices order = all_samples(deal);
     stream.shuffle(order);
     std::vector<Indices> parts;
     for (std::size_t k = 0; k < deal.clients; ++k)
         parts.push_back(equal_part(order, k, deal.clients));
-    return parts;
+    return Partition(std::move(parts));
 }
 
 /// A Gamma(shape) variate for shape >= 1: Marsaglia and Tsang, "A simple method for generating gamma variables", 2000.
@@ -134,23 +126,23 @@ void fill_empty(std::vector<Indices>& parts) {
     }
 }
 
-std::vector<Indices> deal_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+Partition deal_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
     std::vector<Indices> parts(deal.clients);
     for (Indices& members : members_of_classes(deal, options.kind))
         deal_by_shares(members, options.alpha, parts, stream);
     fill_empty(parts);
-    return parts;
+    return Partition(std::move(parts));
 }
 
-std::vector<Indices> deal_quantities(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+Partition deal_quantities(const PartitionOptions& options, const Deal& deal, Stream& stream) {
     std::vector<Indices> parts(deal.clients);
     Indices all = all_samples(deal);
     deal_by_shares(all, options.alpha, parts, stream);
     fill_empty(parts);
-    return parts;
+    return Partition(std::move(parts));
 }
 
-std::vector<Indices> deal_shards(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+Partition deal_shards(const PartitionOptions& options, const Deal& deal, Stream& stream) {
     const std::uint64_t shards = std::uint64_t{deal.clients} * options.shards;
     if (shards > deal.samples.count)
         throw InputError(fmt::format(
@@ -165,7 +157,7 @@ std::vector<Indices> deal_shards(const PartitionOptions& options, const Deal& de
     std::vector<Indices> parts(deal.clients);
     for (std::size_t i = 0; i < order.size(); ++i)
         append(parts[i / options.shards], equal_part(sorted, order[i], shards));
-    return parts;
+    return Partition(std::move(parts));
 }
 
 void check_classes(const PartitionOptions& options, const Deal& deal, std::size_t classes) {
@@ -196,7 +188,7 @@ std::vector<Indices> draw_holders(const PartitionOptions& options, std::uint32_t
     return holders;
 }
 
-std::vector<Indices> deal_few_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
+Partition deal_few_classes(const PartitionOptions& options, const Deal& deal, Stream& stream) {
     std::vector<Indices> members = members_of_classes(deal, options.kind);
     std::erase_if(members, [](const Indices& samples) { return samples.empty(); });
     check_classes(options, deal, members.size());
@@ -213,10 +205,10 @@ std::vector<Indices> deal_few_classes(const PartitionOptions& options, const Dea
         for (std::size_t k = 0; k < sharers; ++k)
             append(parts[holders[c][k]], equal_part(members[c], k, sharers));
     }
-    return parts;
+    return Partition(std::move(parts));
 }
 
-std::vector<Indices> deal_groups(const PartitionOptions&, const Deal& deal, Stream& stream) {
+Partition deal_groups(const PartitionOptions&, const Deal& deal, Stream& stream) {
     const std::span<const std::uint32_t> groups = deal.samples.groups;
     if (groups.empty())
         throw InputError("federation.partition.kind = \"natural\" needs data.groups");
@@ -233,10 +225,22 @@ std::vector<Indices> deal_groups(const PartitionOptions&, const Deal& deal, Stre
     std::vector<Indices> parts(deal.clients);
     for (std::size_t i = 0; i < groups.size(); ++i)
         parts[client_of[groups[i]]].push_back(static_cast<std::uint32_t>(i));
-    return parts;
+    return Partition(std::move(parts));
 }
 
-using Dealer = std::vector<Indices> (*)(const PartitionOptions&, const Deal&, Stream&);
+Partition draw_for_each(const PartitionOptions& options, const Deal& deal, Stream&) {
+    if (options.samples > deal.samples.count)
+        throw InputError(
+            fmt::format("federation.partition.samples = {} of each client are more than the {} training "
+                        "samples",
+                        options.samples, deal.samples.count));
+    return Partition::resampled(deal.clients, options.samples, static_cast<std::uint32_t>(deal.samples.count),
+                                deal.seed);
+}
+
+constexpr std::string_view kResampled = "resampled";  // the one kind that needs no sample for each client
+
+using Dealer = Partition (*)(const PartitionOptions&, const Deal&, Stream&);
 
 constexpr std::array kPartitions{
     ChoiceRow<Dealer>{"iid", "a random permutation cut into equal parts", deal_equally},
@@ -246,6 +250,9 @@ constexpr std::array kPartitions{
                       deal_few_classes},
     ChoiceRow<Dealer>{"quantity", "at random, but of sizes drawn from Dirichlet(alpha)", deal_quantities},
     ChoiceRow<Dealer>{"natural", "by the groups of data.groups", deal_groups},
+    ChoiceRow<Dealer>{kResampled,
+                      "`samples` of all, drawn for each client alone: there may be more clients than samples",
+                      draw_for_each},
 };
 
 }  // namespace
@@ -254,9 +261,36 @@ std::vector<Choice> partition_choices() {
     return choices_of(kPartitions);
 }
 
-std::span<const std::uint32_t> Partition::of(std::uint32_t client) const {
-    require(client < clients(), "client {} of a partition among {}", client, clients());
-    return std::span(indices).subspan(offsets[client], offsets[client + 1] - offsets[client]);
+Partition::Partition(std::vector<std::vector<std::uint32_t>> parts)
+    : clients_(static_cast<std::uint32_t>(parts.size())), offsets_{0} {
+    for (Indices& part : parts) {
+        if (part.empty())
+            throw InputError(
+                fmt::format("federation.partition.kind leaves client {} without samples", &part - parts.data()));
+        std::ranges::sort(part);
+        append(indices_, part);
+        offsets_.push_back(indices_.size());
+    }
+}
+
+Partition Partition::resampled(std::uint32_t clients, std::uint32_t size, std::uint32_t samples, std::uint32_t seed) {
+    require(size >= 1 && size <= samples, "clients draw {} of {} samples", size, samples);
+    return {clients, {.size = size, .samples = samples, .seed = seed}};
+}
+
+std::size_t Partition::size_of(std::uint32_t client) const {
+    require(client < clients_, "client {} of a partition among {}", client, clients_);
+    return offsets_.empty() ? draw_.size : offsets_[client + 1] - offsets_[client];
+}
+
+std::vector<std::uint32_t> Partition::of(std::uint32_t client) const {
+    const std::size_t size = size_of(client);
+    if (offsets_.empty()) {
+        Stream stream({.seed = draw_.seed, .purpose = Purpose::partition, .client = client});
+        return random_subset(stream, draw_.samples, draw_.size);
+    }
+    const auto own = std::span(indices_).subspan(offsets_[client], size);
+    return {own.begin(), own.end()};
 }
 
 Partition make_partition(const PartitionOptions& options, std::uint32_t clients, const Samples& samples,
@@ -265,12 +299,14 @@ Partition make_partition(const PartitionOptions& options, std::uint32_t clients,
     require(clients > 0, "a partition is among at least one client");
     require(labels.empty() || labels.size() == count, "{} labels for {} samples", labels.size(), count);
     require(groups.empty() || groups.size() == count, "{} groups for {} samples", groups.size(), count);
-    if (clients > count)
+    if (clients > count && options.kind != kResampled)
         throw InputError(
-            fmt::format("federation.clients = {} is larger than the training set of {} samples", clients, count));
+            fmt::format("federation.clients = {} is larger than the training set of {} samples; "
+                        "federation.partition.kind = \"{}\" draws samples for any number of clients",
+                        clients, count, kResampled));
     Stream stream({.seed = seed, .purpose = Purpose::partition});
     const auto deal = choose(kPartitions, "federation.partition.kind", options.kind);
-    return join(deal(options, {clients, samples}, stream));
+    return deal(options, {clients, samples, seed}, stream);
 }
 
 Partition make_partition(const PartitionOptions& options, std::uint32_t clients, const Dataset& data,

@@ -3,6 +3,7 @@
 
 #include "core/choice.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -11,13 +12,34 @@ namespace dither {
 
 struct PartitionOptions;
 
-/// indices[offsets[k] .. offsets[k + 1]] are client k's samples, ascending. Every client has at least one.
-struct Partition {
-    std::vector<std::uint32_t> indices;
-    std::vector<std::size_t> offsets;
+/// Which samples of the training set each client has: at least one, each at most once. Immutable.
+class Partition {
+public:
+    /// Client k has the samples parts[k].
+    explicit Partition(std::vector<std::vector<std::uint32_t>> parts);
+    /// Each of `clients` has `size` different ones of `samples`, drawn by the seed and the client when they are asked
+    /// for: no memory. 1 <= size <= samples.
+    static Partition resampled(std::uint32_t clients, std::uint32_t size, std::uint32_t samples, std::uint32_t seed);
 
-    std::size_t clients() const { return offsets.size() - 1; }
-    std::span<const std::uint32_t> of(std::uint32_t client) const;
+    std::uint32_t clients() const { return clients_; }
+    std::size_t size_of(std::uint32_t client) const;
+    /// Ascending.
+    std::vector<std::uint32_t> of(std::uint32_t client) const;
+
+private:
+    /// What every client draws.
+    struct Draw {
+        std::uint32_t size = 0;
+        std::uint32_t samples = 0;
+        std::uint32_t seed = 0;
+    };
+
+    Partition(std::uint32_t clients, const Draw& draw) : clients_(clients), draw_(draw) {}
+
+    std::uint32_t clients_ = 0;
+    Draw draw_;                           ///< where nothing is dealt
+    std::vector<std::uint32_t> indices_;  ///< indices_[offsets_[k] .. offsets_[k + 1]]: client k's, ascending
+    std::vector<std::size_t> offsets_;    ///< empty: clients draw
 };
 
 class Dataset;
@@ -43,12 +65,14 @@ struct Samples {
 /// within one). quantity: a random permutation cut by proportions drawn from Dirichlet(alpha), so that sizes differ and
 /// classes do not (q ~ Dir(alpha) of the same study); who drew nothing takes one sample as above. natural: client k has
 /// group k; where there are fewer clients than groups, the groups are dealt to them in turn, in a random order.
+/// resampled: each client has `samples` different ones of the training set, drawn at random for it alone: there may be
+/// many more clients than samples.
 ///
 /// A pure function of its arguments, so every rank computes the same one. Throws InputError that names the keys on
-/// another kind, on more clients than samples, without the labels or groups that a kind deals, and on numbers that
-/// cannot be met: fewer samples than shards, fewer classes than a client should have, classes that nobody would have or
-/// with fewer samples than clients, fewer groups than clients. To add a kind: its function and its row in the table of
-/// partition.cpp.
+/// another kind, on more clients than samples (but for resampled), without the labels or groups that a kind deals, and
+/// on numbers that cannot be met: fewer samples than shards or than a client draws, fewer classes than a client should
+/// have, classes that nobody would have or with fewer samples than clients, fewer groups than clients, and a client
+/// without samples. To add a kind: its function and its row in the table of partition.cpp.
 Partition make_partition(const PartitionOptions& options, std::uint32_t clients, const Samples& samples,
                          std::uint32_t seed);
 Partition make_partition(const PartitionOptions& options, std::uint32_t clients, const Dataset& data,

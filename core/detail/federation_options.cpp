@@ -34,6 +34,20 @@ constexpr std::int64_t kClientLimit = (std::int64_t{1} << 32) - 2;  // 2^32 - 1 
 /// cohort * over_select is rounded up, except for what binary fractions add: 10 * 1.1 is 11.
 constexpr double kTolerance = 1e-9;
 
+/// Of a text that may be empty.
+Option text_option(std::string key, std::string& member, std::string meaning) {
+    return {.key = std::move(key),
+            .expected = "a string",
+            .meaning = std::move(meaning),
+            .text = [&member] { return toml_text(member); },
+            .assign =
+                [&member](const toml::node& node) {
+                    member = node.value_or(member);
+                    return node.is_string();
+                },
+            .choices = {}};
+}
+
 void declare_strategy(OptionList& list, StrategyOptions& strategy) {
     list.choice("federation.strategy.kind", strategy.kind,
                 {{"fedavg", "model + server_lr * mean update"},
@@ -41,7 +55,8 @@ void declare_strategy(OptionList& list, StrategyOptions& strategy) {
                  {"fedadagrad", "server_lr * mean / (root of the sum of its squares + tau)"},
                  {"fedadam", "the mean's moving averages as in Adam"},
                  {"fedyogi", "likewise, with Yogi's second moment"},
-                 {"fednova", "fedavg of updates normalized by how far their steps could go"}},
+                 {"fednova", "fedavg of updates normalized by how far their steps could go"},
+                 {"scaffold", "fedavg of clients whose steps are corrected by control variates"}},
                 "how updates become a new model");
     list.number("federation.strategy.server_lr", strategy.server_lr, kPositive, "the server's learning rate");
     list.choice("federation.strategy.weights", strategy.weights,
@@ -56,6 +71,10 @@ void declare_strategy(OptionList& list, StrategyOptions& strategy) {
     list.number("federation.strategy.beta2", strategy.beta2, kDecay, "fedadam, fedyogi: decay of the second moment");
     list.number("federation.strategy.tau", strategy.tau, kPositive,
                 "fedadagrad, fedadam, fedyogi: added to the denominator, and the first second moment is its square");
+    list.number(
+        "federation.strategy.correction", strategy.correction, kShare,
+        "scaffold: the share of the control variates that steps are corrected by; 1: the paper's, which sums up "
+        "what codecs round away");
 }
 
 void declare_aggregation(OptionList& list, AggregationOptions& aggregation) {
@@ -80,6 +99,28 @@ void declare_aggregation(OptionList& list, AggregationOptions& aggregation) {
     list.number(
         "federation.aggregation.radius", aggregation.radius, {0, kInfinity},
         "centered_clipping: an update further away than this counts as if it were as near; 0: the median distance");
+    list.number("federation.aggregation.clip", aggregation.clip, {0, kInfinity},
+                "mean: an update longer than so many times the median norm of the last round's counts as if it were no "
+                "longer; 0: as it is");
+}
+
+void declare_time(OptionList& list, FederationOptions& federation) {
+    list.integer("federation.async.concurrency", federation.async.concurrency, 0, kClientLimit,
+                 "so many clients train at a time, and a round ends with every `cohort` updates, whatever models they "
+                 "started from (FedBuff), in simulated time; 0: synchronous rounds");
+    list.integer("federation.async.staleness", federation.async.staleness, 0, 1 << 10,
+                 "async: how many rounds old the model may be that an update started from, which counts for 1 / sqrt(1 "
+                 "+ that)");
+    list.choice("federation.sampling", federation.sampling,
+                {{"uniform", "each client has the same chance"},
+                 {"samples", "one after the other, each in proportion to its samples among those that are left"}},
+                "which clients a round asks, of those that are available");
+    list.add(text_option("federation.trace.devices", federation.trace.devices,
+                         "simulations: a CSV file of speed,uplink,downlink,dropout, a row for each device, as in "
+                         "federation.devices, whose place it takes; dealt to the clients at random; \"\": none"));
+    list.add(text_option("federation.trace.availability", federation.trace.availability,
+                         "simulations: a CSV file of device,from,until: when each device (a row of trace.devices, "
+                         "from 0) is there, in simulated seconds, over and over; \"\": always"));
 }
 
 void declare_attack(OptionList& list, AttackOptions& attack) {
@@ -105,6 +146,7 @@ void declare_partition(OptionList& list, PartitionOptions& partition) {
                  "shards: how many, each of neighbours in the order of the labels, a client gets");
     list.integer("federation.partition.classes", partition.classes, 1, kMostClasses,
                  "pathological: how many different ones a client has");
+    list.integer("federation.partition.samples", partition.samples, 1, 1 << 24, "resampled: how many a client has");
 }
 
 void check_aggregation(const Job& job, const Combinations& combinations) {
@@ -131,24 +173,31 @@ void check_aggregation(const Job& job, const Combinations& combinations) {
                         "regression has no labels to flip");
 }
 
+void check_scaffold(const Job& job, const Combinations& combinations) {
+    if (job.federation.strategy.kind != "scaffold")
+        return;
+    const TrainOptions& train = job.train;
+    const auto forbid = [&](bool broken, std::string_view key, std::string_view reason) {
+        combinations.forbid(broken, {"federation.strategy.kind", key}, reason);
+    };
+    constexpr std::string_view kPlain = "scaffold tells gradients from updates: only plain sgd at one rate lets it";
+    forbid(train.optimizer.kind != "sgd", "train.optimizer.kind", kPlain);
+    forbid(train.optimizer.momentum > 0, "train.optimizer.momentum", kPlain);
+    forbid(train.schedule.kind != "constant", "train.schedule.kind", kPlain);
+    forbid(train.schedule.warmup_rounds > 0, "train.schedule.warmup_rounds", kPlain);
+    forbid(train.proximal > 0, "train.proximal", "both hold clients together: one is enough");
+    forbid(job.codec.downlink_of == "model", "codec.downlink.of", "nodes follow control variates by changes");
+    forbid(job.federation.aggregation.kind != "mean", "federation.aggregation.kind",
+           "scaffold needs the mean, and a robust rule gives another update");
+    forbid(job.federation.async.concurrency > 0, "federation.async.concurrency",
+           "control variates belong to one model, and updates would come from several");
+}
+
 void check_strategy(const Job& job, const Combinations& combinations) {
     combinations.forbid(job.federation.strategy.kind == "fednova" && job.train.optimizer.kind != "sgd",
                         {"federation.strategy.kind", "train.optimizer.kind"},
                         "how far steps could go is known of sgd only");
-}
-
-/// Of a text that may be empty.
-Option text_option(std::string key, std::string& member, std::string meaning) {
-    return {.key = std::move(key),
-            .expected = "a string",
-            .meaning = std::move(meaning),
-            .text = [&member] { return quoted(member); },
-            .assign =
-                [&member](const toml::node& node) {
-                    member = node.value_or(member);
-                    return node.is_string();
-                },
-            .choices = {}};
+    check_scaffold(job, combinations);
 }
 
 Option names_option(std::string key, std::vector<std::string>& member, std::string meaning) {
@@ -158,7 +207,7 @@ Option names_option(std::string key, std::vector<std::string>& member, std::stri
             .text =
                 [&member] {
                     std::vector<std::string> texts(member.size());
-                    std::ranges::transform(member, texts.begin(), quoted);
+                    std::ranges::transform(member, texts.begin(), toml_text);
                     return fmt::format("[{}]", fmt::join(texts, ", "));
                 },
             .assign =
@@ -222,9 +271,11 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
     list.integer("federation.cohort", federation.cohort, 1, kClientLimit, "clients whose updates make a round");
     list.number("federation.over_select", federation.over_select, {1, kInfinity},
                 "asks cohort * over_select clients, rounded up, and takes the first cohort of them; above 1 the set of "
-                "participants, and so the model, depends on who answers first");
+                "participants, and so the model, depends on who answers first: on the devices' simulated time, if "
+                "federation.devices or a trace has any, else on real time");
     list.duration("federation.deadline", federation.deadline,
-                  "how long a round may take, in real time; 0s waits for all");
+                  "how long a round may take, or a task of asynchronous rounds; 0s waits for all. Simulated time where "
+                  "federation.devices (speed, links, dropout) or a trace says anything, else real time");
     list.duration("federation.rejoin", federation.rejoin,
                   "how long a round waits for a client whose node is away: daemons only, in real time");
     list.number("federation.quorum", federation.quorum, kShare,
@@ -232,8 +283,42 @@ void declare_federation(OptionList& list, FederationOptions& federation) {
     declare_strategy(list, federation.strategy);
     declare_aggregation(list, federation.aggregation);
     declare_attack(list, federation.attack);
+    declare_time(list, federation);
+    list.number(
+        "federation.holdout", federation.holdout, kDecay,
+        "the share of each client's samples, rounded down, that it never trains on: where models are evaluated, "
+        "the cohort evaluates them on these, before training and after it");
     declare_partition(list, federation.partition);
     list.add(devices_option("federation.devices", federation.devices));
+}
+
+/// Whether tasks take simulated time, as far as the job says: a trace of devices may have speeds and links.
+bool takes_time(const FederationOptions& federation) {
+    return !federation.trace.devices.empty() ||
+           std::ranges::any_of(federation.devices, [](const DeviceOptions& device) {
+               return device.speed > 0 || device.uplink > 0 || device.downlink > 0;
+           });
+}
+
+void check_async(const Job& job, const Combinations& combinations) {
+    const FederationOptions& federation = job.federation;
+    if (federation.async.concurrency == 0)
+        return;
+    constexpr std::string_view kConcurrency = "federation.async.concurrency";
+    combinations.forbid(federation.async.concurrency > federation.clients, {kConcurrency, "federation.clients"},
+                        "more clients would train at a time than there are");
+    combinations.forbid(federation.over_select > 1, {kConcurrency, "federation.over_select"},
+                        "an asynchronous round waits for nobody, so that nobody is asked in another's place");
+    combinations.forbid(federation.aggregation.kind != "mean", {kConcurrency, "federation.aggregation.kind"},
+                        "updates that started from different models cannot be compared");
+    combinations.forbid(federation.attack.kind != "none" && federation.attack.kind != "label_flip",
+                        {kConcurrency, "federation.attack.kind"},
+                        "this attack knows the updates of a round, which started from different models");
+    combinations.forbid(federation.deadline.count() > 0 && !takes_time(federation),
+                        {kConcurrency, "federation.deadline", "federation.devices"},
+                        "asynchronous rounds know simulated time only, and no device takes any");
+    combinations.forbid(job.precision.byte_budget > 0, {kConcurrency, "precision.byte_budget"},
+                        "whom an asynchronous round asks is not known before its grids are");
 }
 
 void check_federation(const Job& job, const Combinations& combinations) {
@@ -250,8 +335,12 @@ void check_federation(const Job& job, const Combinations& combinations) {
                         "this partition deals classes, and regression has none");
     combinations.forbid(federation.partition.kind == "natural" && job.data.groups.empty(),
                         {"federation.partition.kind", "data.groups"}, "this partition deals groups of samples");
+    combinations.forbid(!federation.trace.availability.empty() && !takes_time(federation),
+                        {"federation.trace.availability", "federation.devices"},
+                        "no device takes any time, so that it would stand still, and nobody come or go");
     check_strategy(job, combinations);
     check_aggregation(job, combinations);
+    check_async(job, combinations);
 }
 
 }  // namespace dither::detail

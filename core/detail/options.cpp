@@ -73,19 +73,6 @@ bool are_levels(std::span<const int> bits) {
     return ascending && bits.back() == 32 && (bits.size() == 1 || bits[bits.size() - 2] <= 16);
 }
 
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-    std::vector<std::size_t> row(b.size() + 1);
-    std::iota(row.begin(), row.end(), std::size_t{0});
-    for (std::size_t i = 1; i <= a.size(); ++i) {
-        std::size_t diagonal = std::exchange(row[0], i);
-        for (std::size_t j = 1; j <= b.size(); ++j) {
-            const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-            diagonal = std::exchange(row[j], std::min({replaced, row[j] + 1, row[j - 1] + 1}));
-        }
-    }
-    return row.back();
-}
-
 std::string_view last_part(std::string_view key) {
     return key.substr(key.rfind('.') + 1);
 }
@@ -98,31 +85,18 @@ std::string Interval::str() const {
     return bounded ? fmt::format("{} and {} {}", lower, open_high ? "<" : "<=", high) : lower;
 }
 
-std::string quoted(std::string_view text) {
-    std::string result = "\"";
-    for (const char c : text) {
-        if (c == '"' || c == '\\')
-            result += {'\\', c};
-        else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f)
-            result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-        else
-            result += c;
-    }
-    return result + '"';
-}
-
 std::string describe(const toml::node& node) {
     if (node.is_table())
         return "a table";
     if (const auto* text = node.as_string())
-        return quoted(text->get());
+        return toml_text(text->get());
     std::ostringstream stream;
     node.visit([&](const auto& value) { stream << value; });
     return stream.str();
 }
 
 void OptionList::text(std::string key, std::string& member, std::string meaning) {
-    add({std::move(key), "a string that is not empty", std::move(meaning), [&member] { return quoted(member); },
+    add({std::move(key), "a string that is not empty", std::move(meaning), [&member] { return toml_text(member); },
          [&member](const toml::node& node) {
              const auto* value = node.as_string();
              if (value == nullptr || value->get().empty())
@@ -157,7 +131,7 @@ void OptionList::choice(std::string key, std::function<std::string_view()> get,
         set(value->get());
         return true;
     };
-    add({std::move(key), expected_text(choices), std::move(meaning), [get] { return quoted(get()); }, assign,
+    add({std::move(key), expected_text(choices), std::move(meaning), [get] { return toml_text(get()); }, assign,
          std::move(choices)});
 }
 
@@ -235,7 +209,7 @@ void OptionList::plan_bits(std::string key, int& member, std::string meaning) {
 
 void OptionList::bits_or(std::string_view word, std::string key, int& member, std::string meaning) {
     add({std::move(key), fmt::format("\"{}\" or an integer, 2 .. 16", word), std::move(meaning),
-         [&member, word] { return member == 0 ? quoted(word) : fmt::format("{}", member); },
+         [&member, word] { return member == 0 ? toml_text(word) : fmt::format("{}", member); },
          [&member, word](const toml::node& node) {
              if (const auto* text = node.as_string(); text != nullptr && text->get() == word) {
                  member = 0;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/choice.hpp"
+#include "core/words.hpp"
 
 // toml++ 3.3 asserts of a key what it then refuses with an error: a debug build would end on the text "[;".
 #define TOML_ASSERT(expression) static_assert(true)
@@ -119,8 +120,6 @@ void declare_enum(OptionList& list, std::string key, Enum& member, const std::ve
         choices, std::move(meaning));
 }
 
-/// `text` as a TOML basic string, quoted and escaped.
-std::string quoted(std::string_view text);
 /// A short rendering of what was found in place of a value: 3, "three", a table.
 std::string describe(const toml::node& node);
 

@@ -53,6 +53,7 @@ void declare_guard(OptionList& list, PrecisionOptions& precision) {
 // [[federation.devices]].
 
 constexpr std::uint64_t kMostMemory = std::numeric_limits<std::int64_t>::max();
+constexpr Interval kAmount{};             // [0, infinity)
 constexpr double kShareTolerance = 1e-9;  // 0.7 + 0.2 + 0.1 is 1
 
 struct MemoryUnit {
@@ -123,6 +124,11 @@ OptionList device_keys(DeviceOptions& device) {
                       return memory.has_value();
                   },
               .choices = {}});
+    list.number("speed", device.speed, kAmount, "samples a second that it trains, in simulated time; 0: no time");
+    list.number("spread", device.spread, kAmount, "deviation of the logarithm of its clients' speeds around that");
+    list.number("uplink", device.uplink, kAmount, "Mb/s, in simulated time; 0: no time");
+    list.number("downlink", device.downlink, kAmount, "likewise");
+    list.number("dropout", device.dropout, {0, 1, false, true}, "the share of its rounds in which it never answers");
     return list;
 }
 

@@ -114,7 +114,7 @@ LayerOverride read_override(const toml::table& table, const std::string& place) 
 std::string text_of(std::span<const LayerOverride> overrides) {
     std::vector<std::string> tables;
     for (const LayerOverride& override : overrides) {
-        std::string text = fmt::format("{{ match = {}", quoted(override.match));
+        std::string text = fmt::format("{{ match = {}", toml_text(override.match));
         for (const auto& [key, value] : override.settings)
             text += fmt::format(", {} = {}", key, value);
         tables.push_back(text + " }");

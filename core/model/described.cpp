@@ -210,7 +210,7 @@ std::string text_of(const LayerOptions& layer) {
     LayerOptions bound{.kind = layer.kind};
     const OptionList list = keys_of(kind_of(layer.kind), bound);  // sets the kind's defaults first
     bound = layer;
-    std::string text = fmt::format("{{ kind = {}", detail::quoted(layer.kind));
+    std::string text = fmt::format("{{ kind = {}", toml_text(layer.kind));
     for (const Option& option : list.all())
         text += fmt::format(", {} = {}", option.key, option.text());
     if (layer.kind == "residual")

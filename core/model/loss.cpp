@@ -20,6 +20,8 @@ Score& Score::operator+=(const Score& other) {
     loss += other.loss;
     correct += other.correct;
     samples += other.samples;
+    squared_error += other.squared_error;
+    absolute_error += other.absolute_error;
     return *this;
 }
 

@@ -16,6 +16,8 @@ struct Score {
     double loss = 0;            ///< summed over the samples
     std::uint64_t correct = 0;  ///< argmax equals the label; 0 for regression
     std::uint64_t samples = 0;
+    double squared_error = 0;   ///< of regression: a sample's mean over its outputs, summed over the samples
+    double absolute_error = 0;  ///< likewise
 
     Score& operator+=(const Score& other);
     double mean_loss() const { return samples == 0 ? 0 : loss / static_cast<double>(samples); }

@@ -1,5 +1,6 @@
 #include "core/noise/profiler.hpp"
 
+#include "core/data/holdout.hpp"
 #include "core/error.hpp"
 #include "core/noise/detail/operand_errors.hpp"
 
@@ -70,9 +71,11 @@ void check_calibration(const NoiseOptions& options, std::uint32_t client, std::s
                         options.calibration, client, samples, samples));
 }
 
-void check_calibration(const NoiseOptions& options, const Partition& partition) {
+void check_calibration(const NoiseOptions& options, const Partition& partition, double holdout) {
+    if (!needs_profiles(options))
+        return;
     for (std::uint32_t client = 0; client < partition.clients(); ++client)
-        check_calibration(options, client, partition.of(client).size());
+        check_calibration(options, client, trained_count(partition.size_of(client), holdout));
 }
 
 NoiseProfiler::NoiseProfiler(const NoiseOptions& options, const QuantizeOptions& quantize, const Model& model)

@@ -19,8 +19,8 @@ bool needs_profiles(const NoiseOptions& options);
 /// Throws InputError that names noise.calibration, the client and both numbers where profiles are needed and `samples`,
 /// the client's, are fewer than they are measured on.
 void check_calibration(const NoiseOptions& options, std::uint32_t client, std::size_t samples);
-/// The same for every client of a partition.
-void check_calibration(const NoiseOptions& options, const Partition& partition);
+/// The same for every client of a partition, who holds back `holdout` of its samples.
+void check_calibration(const NoiseOptions& options, const Partition& partition, double holdout);
 
 /// Owned by one worker; what it knows of one client is forgotten at begin(): a client's moving average spans the epochs
 /// of one round, for nothing else of a client outlives a round either. Not thread-safe.

@@ -21,4 +21,8 @@ bool normalizes_updates(const StrategyOptions& strategy) {
     return strategy.kind == "fednova";
 }
 
+bool corrects_steps(const StrategyOptions& strategy) {
+    return strategy.kind == "scaffold";
+}
+
 }  // namespace dither

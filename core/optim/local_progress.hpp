@@ -14,5 +14,7 @@ namespace dither {
 double local_progress(const TrainOptions& train, std::uint32_t steps);
 /// Whether a client's update is its change divided by that.
 bool normalizes_updates(const StrategyOptions& strategy);
+/// Whether clients correct their steps by control variates.
+bool corrects_steps(const StrategyOptions& strategy);
 
 }  // namespace dither

@@ -2,6 +2,7 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/precision/device_kind.hpp"
 #include "core/rng.hpp"
 
 #include <algorithm>
@@ -87,15 +88,20 @@ bool executes_fixed_bits(std::span<const int> widths, const QuantizeOptions& qua
            });
 }
 
-Device device_of(std::span<const DeviceOptions> devices, std::uint32_t seed, std::uint32_t client) {
+const DeviceOptions* device_kind(std::span<const DeviceOptions> devices, std::uint32_t seed, std::uint32_t client) {
     if (devices.empty())
-        return {};
+        return nullptr;
     const double drawn = Stream({.seed = seed, .purpose = Purpose::device, .client = client}).uniform();
     double end = 0;
     for (const DeviceOptions& device : devices)
         if (drawn < (end += device.share))
-            return {.widths = device.widths, .memory = device.memory};
-    return {};
+            return &device;
+    return nullptr;
+}
+
+Device device_of(std::span<const DeviceOptions> devices, std::uint32_t seed, std::uint32_t client) {
+    const DeviceOptions* kind = device_kind(devices, seed, client);
+    return kind == nullptr ? Device{} : Device{.widths = kind->widths, .memory = kind->memory};
 }
 
 std::uint64_t step_memory(const Schema& schema, const PrecisionPlan& plan, std::uint64_t batch) {

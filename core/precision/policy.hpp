@@ -47,6 +47,7 @@ enum class Probe : std::uint8_t {
     curvature = 1,       ///< curvature and curvature_trace
     curvature_norm = 2,  ///< curvature_norm and lipschitz
     sensitivity = 4,     ///< forward_sensitivity and backward_sensitivity
+    held_out = 8,        ///< the client's held-out samples: TrainingReport::held_out
 };
 inline constexpr Probe operator|(Probe a, Probe b) {
     return static_cast<Probe>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));
@@ -55,7 +56,7 @@ inline constexpr Probe operator|(Probe a, Probe b) {
 inline constexpr bool asks(Probe asked, Probe what) {
     return (static_cast<std::uint8_t>(asked) & static_cast<std::uint8_t>(what)) == static_cast<std::uint8_t>(what);
 }
-inline constexpr std::uint8_t kAllProbes = 7;
+inline constexpr std::uint8_t kAllProbes = 15;
 
 /// Deterministic; not thread-safe. Owned by the controller.
 class Policy {

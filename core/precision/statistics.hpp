@@ -66,13 +66,26 @@ void for_each_statistic(Statistics& s, Visitor&& visit) {
     visit("underflow", s.underflow, Combine::mean);
 }
 
+/// What a client's held-out samples say of the model that it received, and of that after its own training: the
+/// federation's model, and the client's own fine-tuned one.
+struct HeldOutScore {
+    std::uint64_t samples = 0;  ///< 0: not evaluated
+    float loss = 0;             ///< mean, of the received model
+    float accuracy = 0;         ///< 0..1; 0 for regression
+    float personal_loss = 0;    ///< likewise, after training
+    float personal_accuracy = 0;
+
+    bool operator==(const HeldOutScore&) const = default;
+};
+
 /// What one client says of one round of local training.
 struct TrainingReport {
     std::uint64_t samples = 0;  ///< distinct local training samples
     std::uint32_t steps = 0;    ///< optimizer steps
     float train_loss = 0;       ///< mean over the steps
     float seconds = 0;          ///< that training took, on the node's clock, without the measurements below
-    float probe_seconds = 0;    ///< that the measurements of the probe took
+    float probe_seconds = 0;    ///< that the measurements of the probe took, but for held_out
+    HeldOutScore held_out;      ///< where the round evaluates and the client holds samples back
     std::vector<LayerStatistics> layers;
 
     bool operator==(const TrainingReport&) const = default;

@@ -28,7 +28,7 @@ constexpr std::uint32_t kCorruptionSeed = 1;
 using Forward = std::function<Tensor(const Tensor&)>;
 
 Quality quality_of(const Score& score, const Dataset& data) {
-    Quality quality{.accuracy = {}, .loss = score.mean_loss()};
+    Quality quality{.accuracy = {}, .loss = score.mean_loss(), .errors = regression_errors(score, data)};
     if (data.classes() > 0)
         quality.accuracy = score.accuracy();
     return quality;

@@ -33,6 +33,10 @@ std::string percent(const std::optional<double>& share) {
     return share ? fmt::format("{:.2f} %", 100 * *share) : "";
 }
 
+std::string decimal(const std::optional<double>& value) {
+    return value ? fmt::format("{:.4g}", *value) : "";
+}
+
 std::string times(double value, double of) {
     return of > 0 ? fmt::format("{:.4g} of fp32", value / of) : "";
 }
@@ -110,6 +114,9 @@ private:
         line("\n  {:<22} {:>14} {:>14}", "", "fp32", "quantized");
         row("accuracy", [](const Variant& v) { return percent(v.quality.accuracy); });
         row("loss", [](const Variant& v) { return fmt::format("{:.4f}", v.quality.loss); });
+        row("RMSE", [](const Variant& v) { return v.quality.errors ? decimal(v.quality.errors->rmse) : ""; });
+        row("MAE", [](const Variant& v) { return v.quality.errors ? decimal(v.quality.errors->mae) : ""; });
+        row("R2", [](const Variant& v) { return v.quality.errors ? decimal(v.quality.errors->r2) : ""; });
         row(
             "parameters' bytes", [](const Variant& v) { return human(v.bytes, "B"); }, against_fp32(&Variant::bytes));
         row(
@@ -197,7 +204,13 @@ Json number(const std::optional<double>& value) {
 }
 
 Json json_of(const Quality& quality) {
-    return {{"accuracy", number(quality.accuracy)}, {"loss", quality.loss}};
+    Json json{{"accuracy", number(quality.accuracy)}, {"loss", quality.loss}};
+    if (quality.errors) {
+        json["rmse"] = quality.errors->rmse;
+        json["mae"] = quality.errors->mae;
+        json["r2"] = number(quality.errors->r2);
+    }
+    return json;
 }
 
 Json json_of(const std::optional<Quality>& quality) {

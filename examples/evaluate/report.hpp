@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/data/corruption.hpp"
+#include "core/model/evaluate.hpp"
 #include "core/noise/errors.hpp"
 
 namespace dither {
@@ -16,6 +17,7 @@ namespace dither {
 struct Quality {
     std::optional<double> accuracy;  ///< absent for regression
     double loss = 0;
+    std::optional<RegressionErrors> errors{};  ///< absent for classification
 };
 
 struct Speed {

@@ -8,9 +8,11 @@
 #include <iostream>
 #include <thread>
 
+#include "aggregator/schedule.hpp"
 #include "aggregator/server.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
+#include "core/data/holdout.hpp"
 #include "core/data/partition.hpp"
 #include "core/error.hpp"
 #include "core/model/evaluate.hpp"
@@ -120,14 +122,15 @@ private:
 #endif
 
 /// Everything that can be wrong with a job and its data is found here, before anything is written.
-void check_before_start(const Job& job, const DataSplits& data, const ModelInput& input, const Backend& backend) {
+void check_before_start(const Job& job, const ModelInput& input, const Backend& backend, const Partition& partition,
+                        const ClientSampler::SamplesOf& samples_of) {
     const auto model = make_model(job.model, job.quantize, input, backend);
     make_policy(job.precision, model->schema());
     make_codec(job.codec.uplink, model->schema());
     make_codec(job.codec.downlink, model->schema());
     make_strategy(job, model->schema());
-    check_calibration(job.noise,
-                      make_partition(job.federation.partition, job.federation.clients, data.train, job.job.seed));
+    make_schedule(job, samples_of);
+    check_calibration(job.noise, partition, job.federation.holdout);
 }
 
 int lead(const Options& options, Crew& crew, int ranks) {
@@ -138,7 +141,12 @@ int lead(const Options& options, Crew& crew, int ranks) {
     const auto backend = make_backend(job.compute);
     const ModelInput input{
         .sample = data.test.sample_shape(), .outputs = data.test.outputs(), .max_batch = kEvaluationBatch};
-    check_before_start(job, data, input, *backend);
+    const Partition partition =
+        make_partition(job.federation.partition, job.federation.clients, data.train, job.job.seed);
+    const auto samples_of = [&](std::uint32_t client) -> std::uint64_t {
+        return trained_count(partition.size_of(client), job.federation.holdout);
+    };
+    check_before_start(job, input, *backend, partition, samples_of);
     for (const std::string& note : data.notes)
         if (!options.quiet)
             std::cerr << "dither-simulate: " << note << '\n';
@@ -161,6 +169,7 @@ int lead(const Options& options, Crew& crew, int ranks) {
             .peers = crew.size(),
             .stop = &stop_requested,
             .progress = options.quiet ? ProgressCallback() : [&](const Progress& p) { display.show(p); },
+            .samples_of = samples_of,
             .place = place,
         };
         result = run_server(setup, options.resume);

@@ -35,6 +35,7 @@ private:
     std::uint32_t last_round_ = 0;
     double seconds_ = 0;
     std::uint64_t bytes_ = 0;
+    double simulated_seconds_ = 0;
 };
 
 /// What a person wants to know at the end: accuracy, bytes and bit-operations against fp32, time.

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/noise/profiler.hpp"
+#include "core/optim/local_progress.hpp"
 
 namespace dither::detail {
 
@@ -21,39 +24,62 @@ Workshop::Workshop(const std::string& job, std::uint32_t client, const SessionSe
       model_(job_, trainer_.schema(), [this](std::span<float> model) { trainer_.write_initial_model(model); }),
       update_(trainer_.schema().parameters()) {
     if (feeds_back(job_.codec.uplink, *uplink_))
-        feedback_.emplace(*uplink_, ResidualStore(state_folder(setup), update_.size()), update_.size());
+        feedback_.emplace(*uplink_,
+                          ResidualStore(state_folder(setup, fmt::format("codec.uplink, {}, works with error feedback",
+                                                                        uplink_->name())),
+                                        update_.size()),
+                          update_.size());
+    if (corrects_steps(job_.federation.strategy))
+        control_.emplace(
+            job_,
+            ResidualStore(state_folder(setup, "federation.strategy, scaffold, keeps a control variate") / "controls",
+                          update_.size()),
+            trainer_.schema());
     if (partition_ && job_.federation.attack.kind == "label_flip")
         label_flippers_.emplace(job_.federation, job_.job.seed);
     if (partition_)
-        check_calibration(job_.noise, *partition_);
+        check_calibration(job_.noise, *partition_, job_.federation.holdout);
     else
-        check_calibration(job_.noise, client_, data_.size());
+        check_calibration(job_.noise, client_, trained_count(data_.size(), job_.federation.holdout));
 }
 
 Update Workshop::carry_out(const RoundPlan& plan) {
     check(plan);
     if (feedback_)
         feedback_->begin(plan);
+    if (control_)
+        control_->begin(plan);
     model_.receive(plan);
-    const std::span<const std::uint32_t> samples = samples_of(plan.client);
-    if (samples.empty())
+    const LocalSamples samples = samples_of(plan.client);
+    if (samples.trained.empty())
         throw FormatError(fmt::format("client {} has no training samples", plan.client));
     const TrainingTask task{.client = plan.client,
                             .round = plan.round,
                             .plan = &plan.plan,
                             .probe = plan.probe,
-                            .flips_labels = label_flippers_ && label_flippers_->contains(plan.client)};
+                            .flips_labels = label_flippers_ && label_flippers_->contains(plan.client),
+                            .held_out = samples.held_out,
+                            .control = model_.control(),
+                            .own_control = control_ ? control_->own() : std::span<const float>()};
     Update update{.round = plan.round, .client = plan.client, .base = plan.broadcast};
-    update.report = trainer_.train(task, samples, model_.values(), update_);
+    update.report = trainer_.train(task, samples.trained, model_.values(), update_);
     note_speed(update.report);
+    if (control_)
+        control_->keep(model_.control(), update_, update.report.steps);
+    update.payload = encode(plan);
+    return update;
+}
+
+std::vector<std::byte> Workshop::encode(const RoundPlan& plan) {
     const StreamKey key{
         .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
     const Terms terms{.steps = plan.uplink_steps, .key = key, .expectation = model_.expectation()};
+    std::vector<std::byte> payload;
     if (feedback_)
-        feedback_->encode(update_, terms, update.payload);
+        feedback_->encode(update_, terms, payload);
     else
-        uplink_->encode(update_, terms, update.payload);
-    return update;
+        uplink_->encode(update_, terms, payload);
+    return payload;
 }
 
 /// Nothing of the test split remains in memory: only the aggregator evaluates.
@@ -70,24 +96,23 @@ std::optional<Partition> Workshop::deal() const {
     return make_partition(job_.federation.partition, job_.federation.clients, data_, job_.job.seed);
 }
 
-std::filesystem::path Workshop::state_folder(const SessionSetup& setup) const {
+std::filesystem::path Workshop::state_folder(const SessionSetup& setup, const std::string& need) const {
     if (!setup.state.empty())
         return setup.state;
     if (client_ != kAnyClient)
-        throw InputError(
-            fmt::format("client {} needs a folder for its state, since codec.uplink, {}, works with "
-                        "error feedback",
-                        client_, uplink_->name()));
+        throw InputError(fmt::format("client {} needs a folder for its state, since {}", client_, need));
     return std::filesystem::path(job_.output.dir) / "clients";
 }
 
-std::span<const std::uint32_t> Workshop::samples_of(std::uint32_t client) {
-    if (partition_)
-        return partition_->of(client);
-    if (all_.empty())
-        for (std::uint32_t i = 0; i < data_.size(); ++i)
-            all_.push_back(i);
-    return all_;
+LocalSamples Workshop::samples_of(std::uint32_t client) const {
+    std::vector<std::uint32_t> own;
+    if (partition_) {
+        own = partition_->of(client);
+    } else {
+        own.resize(data_.size());
+        std::iota(own.begin(), own.end(), 0U);
+    }
+    return hold_out(std::move(own), job_.federation.holdout, job_.job.seed, client);
 }
 
 void Workshop::note_speed(const TrainingReport& report) {

@@ -3,8 +3,10 @@
 
 #include "core/config.hpp"
 #include "core/data/dataset.hpp"
+#include "core/data/holdout.hpp"
 #include "core/data/partition.hpp"
 #include "core/liars.hpp"
+#include "node/control_variate.hpp"
 #include "node/error_feedback.hpp"
 #include "node/session.hpp"
 #include "node/trainer.hpp"
@@ -38,8 +40,11 @@ private:
     Dataset load(const SessionSetup& setup) const;
     /// A node that speaks for one client owns all of its data; only a simulation deals one data set to many.
     std::optional<Partition> deal() const;
-    std::filesystem::path state_folder(const SessionSetup& setup) const;
-    std::span<const std::uint32_t> samples_of(std::uint32_t client);
+    /// For vectors of clients. `need`: why there must be one.
+    std::filesystem::path state_folder(const SessionSetup& setup, const std::string& need) const;
+    LocalSamples samples_of(std::uint32_t client) const;
+    /// Of update_, by the uplink codec.
+    std::vector<std::byte> encode(const RoundPlan& plan);
     void note_speed(const TrainingReport& report);
     void check(const RoundPlan& plan) const;
     /// The aggregator was told what this node executes.
@@ -56,9 +61,9 @@ private:
     Trainer trainer_;
     std::unique_ptr<Codec> uplink_;
     std::optional<ErrorFeedback> feedback_;
+    std::optional<ControlVariate> control_;
     HeldModel model_;
     std::vector<float> update_;
-    std::vector<std::uint32_t> all_;
     float speed_ = 0;
 };
 

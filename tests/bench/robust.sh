@@ -2,7 +2,8 @@
 # What rules of aggregation make of attacks: an MLP of 128 on MNIST (or, without --mnist, on Fashion-MNIST), 100 clients
 # that are all asked in each of 50 rounds, Dirichlet 0.5, 20 of them attackers, which the rules are told; one epoch of
 # batches of 32 a round, SGD, everything in 8 bits but the wire. Prints the final accuracy in percent as a Markdown table,
-# rules down, "+ NNM" with nearest-neighbour mixing, attacks across; the column `none` is what a rule costs where nobody
+# rules down, "+ NNM" with nearest-neighbour mixing, clipped_mean the mean that is the default and mean that without
+# its bound on norms, attacks across; the column `none` is what a rule costs where nobody
 # lies. Nobody guards the model (precision.guard_loss), so that the table speaks of the rules. A star marks a rule of which
 # a run could not go on; its accuracy is the last that it had. The runs are kept in OUT.
 #
@@ -18,7 +19,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath -m "$1")
 shift
 data=
-rules="mean median trimmed_mean krum multi_krum bulyan geometric_median centered_clipping
+rules="mean clipped_mean median trimmed_mean krum multi_krum bulyan geometric_median centered_clipping
     median+nnm trimmed_mean+nnm krum+nnm multi_krum+nnm bulyan+nnm geometric_median+nnm centered_clipping+nnm"
 attacks="none gaussian alie alie_far sign_flip label_flip ipm mimic"
 while [ $# -gt 0 ]; do
@@ -38,7 +39,14 @@ common+=($data --set job.evaluate_every=5 --set federation.clients=100 --set fed
     --set model.hidden=[128] --set train.optimizer.lr=0.02 --set precision.policy=uniform --set precision.bits=8
     --set precision.guard_loss=0)
 
-rule_of() { echo "--set federation.aggregation.kind=${1%+nnm} $([[ $1 == *+nnm ]] && echo "--set federation.aggregation.mixing=true")"; }
+rule_of() {
+    case $1 in
+        mean) echo "--set federation.aggregation.kind=mean --set federation.aggregation.clip=0" ;;
+        clipped_mean) echo "--set federation.aggregation.kind=mean" ;;
+        *+nnm) echo "--set federation.aggregation.kind=${1%+nnm} --set federation.aggregation.mixing=true" ;;
+        *) echo "--set federation.aggregation.kind=$1" ;;
+    esac
+}
 
 attack_of() {
     local scale=1

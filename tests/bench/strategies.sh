@@ -10,7 +10,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 usage="usage: tests/bench/strategies.sh OUT [--only LIST]"
 [ $# -eq 1 ] || [ $# -eq 3 -a "${2:-}" = --only ] || { echo "$usage" >&2; exit 2; }
 out=$(realpath -m "$1")
-only=${3:-fedavg uniform fedprox fedavgm fedadagrad fedadam fedyogi fednova}
+only=${3:-fedavg uniform fedprox fedavgm fedadagrad fedadam fedyogi fednova plain scaffold}
 SEEDS=${SEEDS:-3} ROUNDS=${ROUNDS:-40} LIMIT=${LIMIT:-30000}
 source "$here/study.sh"
 
@@ -23,6 +23,9 @@ options_of() {
         fedprox) echo "--set train.proximal=0.1" ;;
         fedavgm) echo "--set federation.strategy.kind=$1 --set federation.strategy.server_lr=${RATE:-0.3}" ;;
         fedadagrad) echo "--set federation.strategy.kind=$1 --set federation.strategy.server_lr=${RATE:-0.1}" ;;
+        # Control variates are for plain sgd: both without momentum, at one rate. RATE tries another.
+        plain) echo "--set train.optimizer.momentum=0 --set train.optimizer.lr=${RATE:-0.1}" ;;
+        scaffold) echo "--set federation.strategy.kind=$1 $(options_of plain)" ;;
         fedadam | fedyogi) echo "--set federation.strategy.kind=$1 --set federation.strategy.server_lr=${RATE:-0.01}" ;;
         *) echo "unknown row $1; $usage" >&2; exit 2 ;;
     esac

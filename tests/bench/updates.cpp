@@ -5,7 +5,7 @@
 #include <fstream>
 #include <iostream>
 
-#include "aggregator/detail/broadcast.hpp"
+#include "aggregator/sampling.hpp"
 #include "core/config.hpp"
 #include "core/data/partition.hpp"
 #include "core/error.hpp"

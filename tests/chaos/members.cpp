@@ -51,7 +51,7 @@ float& grad_norm(TrainingReport& report) {
 
 /// A report that claims 2^32 - 1 layers and brings none.
 Bytes report_of_many_layers() {
-    constexpr std::size_t kCountAt = kFrameHeaderBytes + 4 + 4 + 32 + 8 + 4 + 3 * sizeof(float);
+    constexpr std::size_t kCountAt = kFrameHeaderBytes + 4 + 4 + 32 + 8 + 4 + 3 * sizeof(float) + 8;
     Bytes frame = some_frame();
     store_little(std::numeric_limits<std::uint32_t>::max(), frame.data() + kCountAt);
     seal(frame);

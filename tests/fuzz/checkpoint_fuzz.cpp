@@ -37,7 +37,9 @@ Checkpoint full_checkpoint() {
     checkpoint.averaged_rounds = 1;
     checkpoint.good = {.round = 1, .model = checkpoint.model, .links = {1}};
     checkpoint.history = {.reach = 1, .parts = {{.round = 2, .steps = {0.5F}, .payload = Bytes(9, std::byte{7})}}};
-    checkpoint.counted = {0, 2};
+    checkpoint.history.parts[0].control = ControlStep{.keep = 0.5F, .gain = -1};
+    checkpoint.typical_norm = 1;
+    checkpoint.counted = {{1}, {2}};
     return checkpoint;
 }
 

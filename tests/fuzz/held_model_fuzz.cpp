@@ -2,6 +2,7 @@
 // refused, and what a plan leads to is the same model however often it comes.
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/optim/local_progress.hpp"
 #include "tests/fuzz/target.hpp"
 #include "transport/detail/body.hpp"
 #include "transport/held_model.hpp"
@@ -21,9 +22,10 @@ constexpr std::uint32_t kMostLayers = 16;
 struct Downlink {
     const char* kind;
     const char* of;
+    const char* strategy = "fedavg";
 };
 constexpr std::array kDownlinks{Downlink{"grid", "delta"}, Downlink{"trellis", "delta"}, Downlink{"topk", "delta"},
-                                Downlink{"grid", "model"}};
+                                Downlink{"grid", "model"}, Downlink{"grid", "delta", "scaffold"}};
 
 const Schema& schema() {
     static const Schema schema({{.name = "fc1", .count = 300, .tensors = {{"weight", Shape{20, 15}, 0}}},
@@ -35,6 +37,7 @@ Job job_of(const Downlink& downlink) {
     Job job;
     job.codec.downlink.kind = downlink.kind;
     job.codec.downlink_of = downlink.of;
+    job.federation.strategy.kind = downlink.strategy;
     return job;
 }
 
@@ -49,7 +52,7 @@ std::optional<Sha256> receive(HeldModel& held, const RoundPlan& plan) {
     } catch (const ModelMissing&) {
         return std::nullopt;
     }
-    return sha256(held.values());
+    return broadcast_digest(held.values(), held.control());
 }
 
 void follow(const Job& job, RoundPlan plan) {
@@ -58,14 +61,15 @@ void follow(const Job& job, RoundPlan plan) {
         receive(held, plan);
     } catch (const FormatError&) {
     }
-    plan.broadcast = sha256(held.values());  // a hostile aggregator promises what its plan leads to
+    plan.broadcast =
+        broadcast_digest(held.values(), held.control());  // a hostile aggregator promises what its plan leads to
     HeldModel again(job, schema(), initialize);
     const auto first = receive(again, plan);
     require(!first || (*first == plan.broadcast && receive(again, plan) == first), "a plan leads to two models");
 }
 
-ModelPart part_of(const Codec& codec, std::uint32_t round, float scale) {
-    ModelPart part{.round = round, .steps = {0.01F, 0.01F}};
+ModelPart part_of(const Codec& codec, std::uint32_t round, float scale, std::optional<ControlStep> control = {}) {
+    ModelPart part{.round = round, .steps = {0.01F, 0.01F}, .control = control};
     std::vector<float> values(schema().parameters());
     Stream({.seed = 2, .round = round}).fill_normal(values);
     std::ranges::transform(values, values.begin(), [&](float value) { return scale * value; });
@@ -88,13 +92,20 @@ std::vector<Bytes> seeds() {
     std::vector<Bytes> seeds;
     for (std::size_t i = 0; i < kDownlinks.size(); ++i) {
         const CodecPair codecs = job_of(kDownlinks[i]).codec;
-        const auto change = make_codec(codecs.downlink, schema());
-        const ModelPart whole = part_of(*make_whole_model_codec(codecs, schema()), 3, 1);
+        const auto codec = make_codec(codecs.downlink, schema());
+        const auto whole_codec = make_whole_model_codec(codecs, schema());
+        const ModelPart whole = part_of(*whole_codec, 3, 1);
+        std::optional<ControlStep> step;
+        SharedBytes control;
+        if (corrects_steps(job_of(kDownlinks[i]).federation.strategy)) {
+            step = {.keep = 0.9F, .gain = -2};
+            control = part_of(*whole_codec, 2, 0.5F).payload;
+        }
+        const auto change = [&](std::uint32_t round) { return part_of(*codec, round, 0.1F, step); };
         seeds.push_back(seed_of(i, {.round = 1, .base = 1}));
-        seeds.push_back(seed_of(i, {.round = 3, .parts = {whole}}));
-        seeds.push_back(seed_of(i, {.round = 3, .parts = {whole, part_of(*change, 3, 0.1F)}}));
-        seeds.push_back(
-            seed_of(i, {.round = 3, .base = 1, .parts = {part_of(*change, 2, 0.1F), part_of(*change, 3, 0.1F)}}));
+        seeds.push_back(seed_of(i, {.round = 3, .control = control, .parts = {whole}}));
+        seeds.push_back(seed_of(i, {.round = 3, .control = control, .parts = {whole, change(3)}}));
+        seeds.push_back(seed_of(i, {.round = 3, .base = 1, .parts = {change(2), change(3)}}));
     }
     return seeds;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Writes strategies.json: what three rounds of every strategy make of a small model, computed here from the papers'
-formulas with NumPy in double precision (aggregator/strategy.hpp names them). Needs Debian's python3-numpy; the results
-are committed, so tests do not need it.
+formulas with NumPy in double precision (aggregator/strategy.hpp names them), and what rounds of SCAFFOLD with parts of the
+clients make of quadratic losses. Needs Debian's python3-numpy; the results are committed, so tests do not need it.
 
     tests/golden/make_strategies.py tests/golden
 """
@@ -70,6 +70,48 @@ def fednova(rounds, x):
         yield x
 
 
+def scaffold(draw, steps):
+    """Algorithm 1 of Karimireddy et al., option II, client by client. Client i has the loss |A_i y - b_i|^2 / 2, so that its
+    gradient depends on y; `steps` has each client's K. Where clients differ, the sum over them that moves c is weighted by
+    weight * K over that of all clients, as strategy.hpp says, of which only the clients so far are known; with equal steps
+    and weights it is the paper's."""
+    lr, server_lr, clients, cohort, rounds = 0.1, 0.8, 6, 3, 6
+    a = draw.normal(scale=0.7, size=(clients, SIZE, SIZE))
+    b = draw.normal(size=(clients, SIZE))
+    samples = np.array([10.0, 70.0, 20.0, 35.0, 55.0, 5.0]) if len(set(steps)) > 1 else np.ones(clients)
+    x = start = draw.normal(size=SIZE)
+    c, own = np.zeros(SIZE), np.zeros((clients, SIZE))
+    history, seen = [], []
+    for _ in range(rounds):
+        asked = np.sort(draw.choice(clients, cohort, replace=False))
+        deltas, controls = [], []
+        for i in asked:
+            y = x
+            for _ in range(steps[i]):
+                y = y - lr * (a[i].T @ (a[i] @ y - b[i]) - own[i] + c)
+            deltas.append(y - x)
+            controls.append(own[i] - c + (x - y) / (steps[i] * lr))
+        weights = samples[asked]
+        moves = np.array(controls) - own[asked]
+        x = x + server_lr * (weights @ np.array(deltas)) / weights.sum()
+        by_steps = weights * np.array(steps)[asked]
+        seen.extend(by_steps)
+        c = c + by_steps @ moves / max(clients * np.mean(seen), by_steps.sum())
+        own[asked] = controls
+        now = {"asked": asked, "updates": np.array(deltas), "model": x, "control": c, "own": own}
+        history.append({name: value.tolist() for name, value in now.items()})
+    return {
+        "lr": lr,
+        "server_lr": server_lr,
+        "steps": list(steps),
+        "samples": samples.astype(int).tolist(),
+        "a": a.tolist(),
+        "b": b.tolist(),
+        "start": start.tolist(),
+        "rounds": history,
+    }
+
+
 def main():
     draw = np.random.default_rng(8)
     start = draw.normal(size=SIZE)
@@ -91,6 +133,7 @@ def main():
         "start": start.tolist(),
         "changes": rounds.tolist(),
         "models": {name: [x.tolist() for x in strategy(rounds, start)] for name, strategy in strategies.items()},
+        "scaffold": [scaffold(draw, (4,) * 6), scaffold(draw, (2, 7, 3, 4, 6, 1))],
     }
     pathlib.Path(sys.argv[1], "strategies.json").write_text(json.dumps(result, indent=1) + "\n")
 

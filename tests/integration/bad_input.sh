@@ -68,6 +68,8 @@ seq 400 >"$work/groups.txt"
 simulate "$work/job.toml" --out "$work/natural" --set job.rounds=1 --set federation.partition.kind=natural \
     --set data.groups="$work/groups.txt" >/dev/null || fail "a table with a file of groups does not train"
 bad 'federation\.partition\.shards.*federation\.clients' --set 'federation.partition={kind="shards",shards=40}'
+bad 'federation\.partition\.samples = 401 of each client' --set 'federation.partition={kind="resampled",samples=401}'
+bad 'federation\.clients = 401 .*"resampled" draws samples' --set federation.clients=401 --set federation.partition.kind=iid
 bad 'federation\.partition\.classes = 4.*3 classes' --set 'federation.partition={kind="pathological",classes=4}'
 
 # Output folders: one that holds a run, one in use, and a checkpoint of another job.

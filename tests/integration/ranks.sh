@@ -61,6 +61,20 @@ diff <(rounds_of "$work/budget1") <(rounds_of "$work/budget3") || fail "budget: 
 jq -e -s 'any(.[]; .reason | test("byte_budget 3600: grids"))' "$work/budget1/rounds.jsonl" >/dev/null ||
     fail "the byte budget did not bind"
 
+# Nor where there are more clients than samples, and the clients evaluate what they hold back.
+many=(--set federation.clients=1000 --set 'federation.partition={kind="resampled",samples=10}' --set federation.holdout=0.25
+    --set job.evaluate_every=2 --set output.pictures=false)
+for workers in 1 3; do
+    "$bin/dither-simulate" --quiet --workers $workers "$work/job.toml" --out "$work/many$workers" "${many[@]}" >/dev/null
+done
+mpirun -n 4 "$bin/dither-simulate" --quiet "$work/job.toml" --out "$work/many4" "${many[@]}" >/dev/null
+for other in 3 4; do
+    diff <(rounds_of "$work/many1") <(rounds_of "$work/many$other") || fail "many clients: other hosts, other rounds"
+done
+jq -e -s 'all(.[]; if .round % 2 == 0 then .clients.count == 5 and .clients.samples == 10 else .clients == null end)' \
+    "$work/many1/rounds.jsonl" >/dev/null || fail "not every client of an evaluated round has evaluated 2 samples of its 10"
+jq -e '.clients.personal_accuracy.max <= 1' "$work/many1/summary.json" >/dev/null || fail "no clients in summary.json"
+
 # A bad job under mpirun: said once, and every rank ends.
 refuses 2 'cohort' mpirun -n 3 "$bin/dither-simulate" "$work/job.toml" --out "$work/never" --set federation.cohort=99
 [ "$(grep -c 'dither-simulate:' "$work/stderr")" -eq 1 ] || fail "the error was not said exactly once"

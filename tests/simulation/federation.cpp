@@ -288,7 +288,7 @@ void Federation::on_round(const Checkpoint& checkpoint) {
     if (checkpoint.round != known + 1)
         return violated(fmt::format("a checkpoint of round {} follows that of round {}", checkpoint.round, known));
     EndedRound round{.participants = {}, .model = sha256(std::span<const float>(checkpoint.model))};
-    for (std::uint32_t client = 0; client < checkpoint.counted.size(); ++client)
+    for (const std::uint32_t client : checkpoint.counted.clients())
         if (checkpoint.counted[client] == checkpoint.round)
             round.participants.insert(client);
     const std::set<std::uint32_t>& promised = acknowledged_[checkpoint.round];

@@ -1,5 +1,6 @@
 #include "tests/simulation/workload.hpp"
 
+#include "core/optim/local_progress.hpp"
 #include "core/rng.hpp"
 
 #include <array>
@@ -41,6 +42,12 @@ void choose_codecs(Job& job, Stream& stream) {
         job.codec.downlink.kind = "sign";
 }
 
+/// Nodes then hold a control variate beside the model, and keep one of their own.
+void control(Job& job) {
+    job.federation.strategy.kind = "scaffold";
+    job.train.optimizer.momentum = 0;
+}
+
 void be_lenient(FederationOptions& federation, Stream& stream) {
     federation.deadline = std::chrono::seconds(20 + stream.below(60));
     federation.rejoin = std::chrono::seconds(5 + stream.below(60));
@@ -70,6 +77,8 @@ Job make_job(std::uint32_t number, bool lenient) {
     job.precision.curvature_every = 2;
     job.train.swa_start = stream.below(4) == 0 ? 2 : 0;
     choose_codecs(job, stream);
+    if (job.codec.downlink_of == "delta" && stream.below(4) == 0)
+        control(job);
     job.compute.backend = "eigen";
     return job;
 }
@@ -77,13 +86,14 @@ Job make_job(std::uint32_t number, bool lenient) {
 }  // namespace
 
 std::string Workload::describe() const {
-    return fmt::format("{}, {} clients, cohort {}, {} rounds, {}, up {}, down {} ({})", job.model.name,
-                       job.federation.clients, job.federation.cohort, job.job.rounds, job.precision.policy,
-                       job.codec.uplink.kind, job.codec.downlink.kind, job.codec.downlink_of);
+    return fmt::format("{}, {} clients, cohort {}, {} rounds, {}, {}, up {}, down {} ({})", job.model.name,
+                       job.federation.clients, job.federation.cohort, job.job.rounds, job.federation.strategy.kind,
+                       job.precision.policy, job.codec.uplink.kind, job.codec.downlink.kind, job.codec.downlink_of);
 }
 
 bool Workload::keeps_residuals() const {
-    return job.codec.uplink.kind == "topk" || job.codec.uplink.kind == "sign";
+    return job.codec.uplink.kind == "topk" || job.codec.uplink.kind == "sign" ||
+           corrects_steps(job.federation.strategy);
 }
 
 Workload make_workload(std::uint32_t number, bool lenient) {

@@ -18,7 +18,7 @@ struct Workload {
     std::vector<Device> devices;  ///< likewise: what it executes
     Dataset test;
 
-    /// "linear, 5 clients, cohort 4, 3 rounds, numgeom, up topk, down grid (delta)"
+    /// "linear, 5 clients, cohort 4, 3 rounds, fedavg, numgeom, up topk, down grid (delta)"
     std::string describe() const;
     bool keeps_residuals() const;  ///< a node's updates follow from its own files, too
 };

@@ -57,7 +57,8 @@ public:
     double unit(std::size_t /*layer*/, GridSteps /*steps*/) const final { return kFixedPointUnit; }
 
     void decode(std::span<const std::byte> payload, const Terms& terms, std::span<float> values) const final;
-    void validate(std::span<const std::byte> payload, const Terms& terms, std::span<std::uint64_t> largest) const final;
+    double validate(std::span<const std::byte> payload, const Terms& terms,
+                    std::span<std::uint64_t> largest) const final;
     void accumulate(std::span<const std::byte> payload, const Terms& terms, IntegerSink& sink) const final;
 
 protected:

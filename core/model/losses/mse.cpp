@@ -3,6 +3,7 @@
 #include "core/model/detail/losses.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace dither {
 namespace {
@@ -15,13 +16,18 @@ public:
         const std::span<const float> t = targets.values.values();
         const double outputs = static_cast<double>(output.count()) / static_cast<double>(output.shape()[0]);
         double squares = 0;
+        double magnitudes = 0;
         for (std::size_t i = 0; i < z.size(); ++i) {
             const double difference = static_cast<double>(z[i]) - t[i];
             squares += difference * difference;
+            magnitudes += std::abs(difference);
         }
         if (gradient != nullptr)
             write_gradient(z, t, output.shape(), *gradient);
-        return {.loss = squares / outputs, .samples = static_cast<std::uint64_t>(output.shape()[0])};
+        return {.loss = squares / outputs,
+                .samples = static_cast<std::uint64_t>(output.shape()[0]),
+                .squared_error = squares / outputs,
+                .absolute_error = magnitudes / outputs};
     }
 
     void curvature_product(const Tensor& output, const Targets& targets, const Tensor& direction,

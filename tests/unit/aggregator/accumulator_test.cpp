@@ -179,6 +179,23 @@ TEST_SUITE("aggregator/accumulator") {
         }
     }
 
+    TEST_CASE("an update may count for less than it weighs, and for nothing at all") {
+        const auto codec = make_codec({.kind = "grid", .coder = "packed"}, small_schema());
+        Client client;
+        codec->encode(std::vector<float>(small_schema().parameters(), 0.5F), client.terms(), client.payload);
+        std::array<std::uint64_t, 2> largest{};
+        codec->validate(client.payload, client.terms(), largest);
+        Accumulator accumulator(small_schema());
+        accumulator.reset(4);
+        accumulator.add(*codec, client.terms(), client.payload, largest, 10, 10);
+        accumulator.add(*codec, client.terms(), client.payload, largest, 10, 5);
+        accumulator.add(*codec, client.terms(), client.payload, largest, 20, 0);
+        CHECK_THROWS_AS(accumulator.add(*codec, client.terms(), client.payload, largest, 10, 11), PreconditionError);
+        CHECK(accumulator.total_weight() == 40);
+        for (const float value : accumulator.mean(*codec, kSteps))
+            CHECK(value == doctest::Approx(0.5 * 15 / 40));
+    }
+
     TEST_CASE("a weight or a code that could overflow the sum is refused before anything is added") {
         const Accumulator accumulator(small_schema());
         const auto refusal = [&](std::uint64_t first, std::uint64_t second, std::uint64_t weight) {

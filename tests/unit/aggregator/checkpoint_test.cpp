@@ -48,7 +48,7 @@ std::size_t files_in(const std::filesystem::path& folder) {
 }
 
 /// A file around any body.
-std::string sealed(const std::string& body, char version = 5) {
+std::string sealed(const std::string& body, char version = kCheckpointVersion) {
     std::string bytes("DITHMDL1");
     bytes.append({version, 0, 0, 0});
     for (std::size_t byte = 0; byte < 8; ++byte)
@@ -72,7 +72,13 @@ const std::string kNothingGood =
     std::string("\2\0\0\0\0\0\0\0", 8) + std::string(2 * 8 + 5 * 8 + 4 + 4 + 4 * 8 + 4, '\0');
 /// What version 5 ends with: the history's reach (u32), no parts, no clients, no residual, no whole model (u64 each).
 const std::string kNothingBroadcast = std::string("\1\0\0\0", 4) + std::string(4 * 8, '\0');
-const std::string kPlainEnd = kNothingAveraged + kNothingGood + kNothingBroadcast;
+/// What version 6 ends with: no typical norm, no simulated seconds (f64 each), no control step of any part, no errors
+/// and no scores, no simulated devices and no client that was counted (two u64 each).
+std::string nothing_controlled(std::size_t parts) {
+    return std::string(2 * 8, '\0') + std::string(parts + 2, '\1') + std::string(4 * 8, '\0');
+}
+const std::string kSinceVersion5 = kNothingBroadcast + nothing_controlled(0);
+const std::string kPlainEnd = kNothingAveraged + kNothingGood + kSinceVersion5;
 
 /// Its body without the end, which must be there.
 std::string without(const std::string& body, const std::string& end) {
@@ -124,8 +130,24 @@ Checkpoint broadcast_checkpoint() {
     checkpoint.totals.whole_models = 3;
     checkpoint.history.reach = 6;
     checkpoint.history.parts = {{.round = 7}, {.round = 8, .steps = {0.5F, 2}, .payload = Bytes(3, std::byte{0xab})}};
-    checkpoint.counted = {0, 7, 3, 0};
+    checkpoint.counted = {{1, 2}, {7, 3}};
     checkpoint.residual = {0.5F, 0, 0, 0, 0, 0, 0, -1};
+    return checkpoint;
+}
+
+Checkpoint controlled_checkpoint() {
+    Checkpoint checkpoint = broadcast_checkpoint();
+    checkpoint.typical_norm = 0.75;
+    checkpoint.totals.simulated_seconds = 3.5;
+    checkpoint.history.parts[1].control = ControlStep{.keep = 0.875F, .gain = -2};
+    checkpoint.totals.final_errors = RegressionErrors{.rmse = 2, .mae = 1.5, .r2 = 0.25};
+    checkpoint.totals.clients = ClientScores{.count = 2,
+                                             .samples = 20,
+                                             .accuracy = Spread{.mean = 0.5, .weighted_mean = 0.25, .max = 1},
+                                             .personal_accuracy = Spread{.p10 = 0.5, .p50 = 0.625, .p90 = 0.75},
+                                             .loss = {.mean = 3, .min = 2},
+                                             .personal_loss = {.mean = 1}};
+    checkpoint.device_bytes = {{0, 3}, {1000, 70'000'000'000}};
     return checkpoint;
 }
 
@@ -172,7 +194,7 @@ TEST_SUITE("aggregator/checkpoint") {
         save_checkpoint(file, sample_checkpoint());
         CHECK(load_checkpoint(file) == sample_checkpoint());
         CHECK(files_in(folder.path()) == 1);
-        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x05\0\0\0", 12)));
+        CHECK(read_text(file).starts_with(std::string_view("DITHMDL1\x06\0\0\0", 12)));
     }
 
     TEST_CASE("a checkpoint of many parts comes back, and one whose last part was altered or cut off is refused") {
@@ -221,7 +243,7 @@ TEST_SUITE("aggregator/checkpoint") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, averaged_checkpoint());
-        const std::string bytes = sealed(without(body_of(file), kNothingGood + kNothingBroadcast), 3);
+        const std::string bytes = sealed(without(body_of(file), kNothingGood + kSinceVersion5), 3);
         write_text(file, bytes);
         CHECK(load_checkpoint(file) == read_as(averaged_checkpoint(), 3));
         CHECK(bytes.size() == 574 + 8 + 8 + 8 * 4 + 4 + 2 * 9);
@@ -233,7 +255,7 @@ TEST_SUITE("aggregator/checkpoint") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, guarded_checkpoint());
-        const std::string bytes = sealed(without(body_of(file), kNothingBroadcast), 4);
+        const std::string bytes = sealed(without(body_of(file), kSinceVersion5), 4);
         write_text(file, bytes);
         Checkpoint expected = guarded_checkpoint();
         expected.version = 4;
@@ -244,16 +266,39 @@ TEST_SUITE("aggregator/checkpoint") {
               "572ce3a0a5b6b6f28c0f31c113a5f92cca59a6f22b1b3ec79fdbe4f5417affb3");
     }
 
-    TEST_CASE("version 5 keeps its bytes, and what clients hold comes back") {
+    TEST_CASE("version 5 keeps its bytes: old checkpoints stay readable") {
         const TemporaryFolder folder;
         const auto file = folder.path() / "model.dither";
-        save_checkpoint(file, broadcast_checkpoint());
-        CHECK(load_checkpoint(file) == broadcast_checkpoint());
-        const std::string bytes = read_text(file);
+        Checkpoint expected = broadcast_checkpoint();
+        expected.counted = {};  // it had one number a client, of no use without resuming
+        save_checkpoint(file, expected);
+        std::string body = without(body_of(file), nothing_controlled(2));
+        const std::size_t behind = (8 + 8 * 4) + 8;  // the residual, whole models
+        body.replace(body.size() - behind - 8, 8, list_of({0, 7, 3, 0}));
+        const std::string bytes = sealed(body, 5);
+        write_text(file, bytes);
+        expected.version = 5;
+        CHECK(load_checkpoint(file) == expected);
         const std::size_t parts = 2 * (4 + 8 + 8) + 2 * 4 + 3;
         CHECK(bytes.size() == 824 + parts + 4 * 4 + 8 * 4);
         CHECK(to_hex(sha256(std::string_view(bytes))) ==
               "d86b4e53e65ae3d23ed5d883bfcf22304173e07dd909e76eb6abc7dc0ad6a7ea");
+    }
+
+    TEST_CASE("version 6 keeps its bytes, and all that it appends comes back") {
+        const TemporaryFolder folder;
+        const auto file = folder.path() / "model.dither";
+        save_checkpoint(file, controlled_checkpoint());
+        CHECK(load_checkpoint(file) == controlled_checkpoint());
+        const std::string bytes = read_text(file);
+        const std::size_t version_5 = 824 + 2 * (4 + 8 + 8) + 2 * 4 + 3 + 8 * 4;  // of no clients
+        const std::size_t errors = 1 + 2 * 8 + 1 + 8;
+        const std::size_t scores = 1 + 4 + 8 + 2 * (1 + 7 * 8) + 2 * 7 * 8;
+        const std::size_t devices = (8 + 2 * 4) + (8 + 2 * 8);
+        const std::size_t counted = 2 * (8 + 2 * 4);
+        CHECK(bytes.size() == version_5 + 2 * 8 + 1 + (1 + 2 * 4) + errors + scores + devices + counted);
+        CHECK(to_hex(sha256(std::string_view(bytes))) ==
+              "ed4817b3679b2bdac8ab33c72d00f745ae681388c3d6e8048b9eccd1a30880e7");
     }
 
     TEST_CASE("changes that do not follow each other, or lie ahead, are no state of a run") {
@@ -267,7 +312,7 @@ TEST_SUITE("aggregator/checkpoint") {
         refused([](Checkpoint& c) { c.history.parts[1].round = 9; });
         refused([](Checkpoint& c) { c.history.reach = 5; });
         refused([](Checkpoint& c) { c.history.parts.push_back({.round = 9}); });
-        refused([](Checkpoint& c) { c.counted[2] = 8; });
+        refused([](Checkpoint& c) { c.counted.put({{2, 8}}); });
         refused([](Checkpoint& c) { c.residual.pop_back(); });
         refused([](Checkpoint& c) { c.residual[0] = std::numeric_limits<float>::infinity(); });
     }
@@ -339,11 +384,11 @@ TEST_SUITE("aggregator/checkpoint") {
         const auto file = folder.path() / "model.dither";
         save_checkpoint(file, sample_checkpoint());
         const std::string good = read_text(file);
-        for (const char version : {'\0', '\x06', '\x09'}) {
+        for (const char version : {'\0', '\x07', '\x09'}) {
             std::string bytes = good;
             bytes[8] = version;
             write_text(file, bytes);
-            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 5", int{version})) !=
+            CHECK(refusal_of(file).find(fmt::format("has version {}, expected 1 .. 6", int{version})) !=
                   std::string::npos);
         }
     }

@@ -64,6 +64,8 @@ public:
                 }),
           train_(job.train) {}
 
+    static std::uint64_t samples(std::uint32_t client) { return 10 + client; }
+
     /// Several peers may share a trainer.
     Update train(const RoundPlan& task) {
         const std::lock_guard lock(mutex_);
@@ -73,7 +75,9 @@ public:
         Stream(StreamKey{.purpose = Purpose::test, .client = task.client}).fill_normal(update);
         for (std::size_t j = 0; j < update.size(); ++j)
             update[j] = 0.2F * (update[j] - received[j]);
-        Update answer{.round = task.round, .client = task.client, .base = sha256(received)};
+        for (std::size_t j = 0; j < held_.control().size(); ++j)
+            update[j] -= 0.01F * held_.control()[j];
+        Update answer{.round = task.round, .client = task.client, .base = task.broadcast};
         const StreamKey key{
             .seed = seed_, .purpose = Purpose::uplink_rounding, .client = task.client, .round = task.round};
         uplink_->encode(update, {.steps = task.uplink_steps, .key = key, .expectation = held_.expectation()},
@@ -84,7 +88,7 @@ public:
 
 private:
     TrainingReport report(const RoundPlan& task, std::span<const float> update) const {
-        TrainingReport report{.samples = 10 + task.client, .train_loss = 1.0F / static_cast<float>(1 + task.round)};
+        TrainingReport report{.samples = samples(task.client), .train_loss = 1.0F / static_cast<float>(1 + task.round)};
         const auto batches = (report.samples + train_.batch_size - 1) / train_.batch_size;
         report.steps = train_.epochs * static_cast<std::uint32_t>(batches);
         for (std::size_t layer = 0; layer < schema_.layer_count(); ++layer) {
@@ -170,6 +174,7 @@ struct RunOptions {
     std::uint32_t stop_after = 0;  ///< rounds; 0: never
     bool stop_at_once = false;
     std::function<Clock::time_point()> now = Clock::now;
+    std::function<std::uint64_t(std::uint32_t client)> samples_of = nullptr;  ///< of a simulation: FakeTrainer::samples
 };
 
 /// A whole federation over loopback, each peer in its thread.
@@ -196,6 +201,7 @@ inline RunResult run(const Job& job, const std::filesystem::path& path, std::vec
                                     if (progress.ended != nullptr && progress.round == options.stop_after)
                                         stop = true;
                                 },
+                            .samples_of = options.samples_of,
                             .now = options.now,
                             .place = {}};
     return run_server(setup, options.resume);

@@ -37,7 +37,7 @@ TEST_SUITE("aggregator/history") {
         const History history = history_of({20, 30, 40});
         CHECK(history.last() == 4);
         CHECK(history.base_for(0) == 1);
-        CHECK(wire_bytes(history.since(1)) == 90);
+        CHECK(wire_bytes(history.since(1)) == 93);
         CHECK(history.base_for(3) == 3);
         CHECK(history.since(3).size() == 1);
         CHECK(history.since(3).front().round == 4);
@@ -48,7 +48,7 @@ TEST_SUITE("aggregator/history") {
     TEST_CASE("changes that together take a whole model's bytes or more are let go, the oldest first") {
         const History history = history_of({20, 30, 40, 30});
         CHECK(history.reach == 3);
-        CHECK(wire_bytes(history.since(3)) == 70);
+        CHECK(wire_bytes(history.since(3)) == 72);
         CHECK(history.base_for(2) == 0);
         CHECK(history.base_for(0) == 0);
         const History lost = history_of({20, 100});

@@ -53,6 +53,38 @@ RoundRecord sample_record() {
 }  // namespace
 
 TEST_SUITE("aggregator/record") {
+    TEST_CASE(
+        "a regression's errors and the clients' scores are told where there are any, and the last ones at the end") {
+        RoundRecord record = sample_record();
+        record.test_errors = RegressionErrors{.rmse = 2, .mae = 1.5, .r2 = 0.75};
+        record.clients = ClientScores{
+            .count = 3,
+            .samples = 30,
+            .accuracy =
+                Spread{
+                    .mean = 0.5, .weighted_mean = 0.625, .p10 = 0.25, .p50 = 0.5, .p90 = 0.75, .min = 0.125, .max = 1},
+            .personal_accuracy = Spread{.mean = 0.875},
+            .loss = {.mean = 3},
+            .personal_loss = {.mean = 1}};
+        RunTotals totals;
+        totals.add(record, 1, 1);
+        totals.add(sample_record(), 1, 1);  // not evaluated
+        const json line = json::parse(to_json_line(record, small_schema()));
+        const json summary = json::parse(to_summary_json({}, totals, {}, {}));
+        CHECK(line["test_rmse"] == 2);
+        CHECK(line["test_mae"] == 1.5);
+        CHECK(line["test_r2"] == 0.75);
+        CHECK(summary["final_rmse"] == 2);
+        CHECK(summary["final_r2"] == 0.75);
+        CHECK(line["clients"]["count"] == 3);
+        CHECK(line["clients"]["samples"] == 30);
+        CHECK(line["clients"]["accuracy"] == json::parse(R"({"mean": 0.5, "weighted_mean": 0.625, "p10": 0.25,
+            "p50": 0.5, "p90": 0.75, "min": 0.125, "max": 1.0})"));
+        CHECK(line["clients"]["personal_accuracy"]["mean"] == 0.875);
+        CHECK(line["clients"]["loss"]["mean"] == 3);
+        CHECK(summary["clients"] == line["clients"]);
+    }
+
     TEST_CASE("a line of rounds.jsonl has the promised keys") {
         const std::string text = to_json_line(sample_record(), small_schema());
         CHECK(text.find('\n') == std::string::npos);
@@ -61,6 +93,8 @@ TEST_SUITE("aggregator/record") {
         CHECK(line["train_loss"] == 0.5);
         CHECK(line["test_loss"] == 0.25);
         CHECK(line["test_accuracy"] == 0.9);
+        CHECK_FALSE(line.contains("test_rmse"));
+        CHECK_FALSE(line.contains("clients"));
         CHECK(line["grad_norm"] == 1.5);
         CHECK(line["participants"] == 10);
         CHECK(line["dropped"] == 2);

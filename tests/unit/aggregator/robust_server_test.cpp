@@ -1,5 +1,6 @@
 // Robust rules in the server's loop.
-#include "aggregator/detail/broadcast.hpp"
+#include "aggregator/sampling.hpp"
+#include "core/little_endian.hpp"
 #include "tests/unit/aggregator/fake_federation.hpp"
 
 #include <doctest/doctest.h>
@@ -14,6 +15,16 @@ Job robust_job(const std::string& rule) {
     job.federation.cohort = 5;
     job.federation.aggregation = {.kind = rule, .faulty = 0.2};
     return job;
+}
+
+/// Multiplies what one client of round 3 sends, as floats.
+std::function<void(Update&)> loud(const Job& job, float factor) {
+    return [client = clients_of_round(job, 3).front(), factor](Update& update) {
+        if (update.round != 3 || update.client != client)
+            return;
+        for (std::size_t at = 0; at < update.payload.size(); at += sizeof(float))
+            store_little(factor * load_little<float>(update.payload.data() + at), update.payload.data() + at);
+    };
 }
 
 }  // namespace
@@ -37,6 +48,21 @@ TEST_SUITE("aggregator/robust_server") {
         const RunResult before = run_honestly(job, honestly.path());
         job.federation.attack = {.kind = "sign_flip", .share = 0.4, .scale = 1};
         CHECK(run_honestly(job, attacked.path()).model != before.model);
+    }
+
+    TEST_CASE("what is far longer than the last round's updates counts the same however long it is") {
+        Job job = small_job();
+        job.codec.uplink.kind = "raw";
+        const auto model_with = [&](float factor, double clip, std::uint32_t expected) {
+            job.federation.aggregation.clip = clip;
+            const TemporaryFolder folder;
+            const RunResult result = run(job, folder.path(), {{dishonest(job, loud(job, factor))}});
+            CHECK(total_of(rounds_of(folder.path()), "clipped") == expected);
+            return result.model;
+        };
+        CHECK(model_with(1000, 4, 1) == model_with(100'000, 4, 1));
+        CHECK(model_with(1000, 0, 0) != model_with(100'000, 0, 0));
+        CHECK(model_with(1, 4, 0) == model_with(1, 0, 0));
     }
 
     TEST_CASE("a round with fewer updates than its rule needs is abandoned, and says so") {

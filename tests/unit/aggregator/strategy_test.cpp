@@ -6,6 +6,9 @@
 #include <algorithm>
 #include <array>
 #include <fstream>
+#include <functional>
+#include <iterator>
+#include <numeric>
 #include <string>
 
 #include <doctest/doctest.h>
@@ -121,6 +124,60 @@ TEST_SUITE("aggregator/strategy") {
         }
     }
 
+    TEST_CASE("scaffold's model and control variate are those of the paper's algorithm, within 1e-6") {
+        const Reference reference;
+        for (const auto& run : reference.json["scaffold"]) {
+            Job job = job_of({.kind = "scaffold", .server_lr = run["server_lr"]});
+            job.train.optimizer = {.lr = run["lr"], .momentum = 0};
+            job.federation.clients = static_cast<std::uint32_t>(run["samples"].size());
+            const auto strategy = make_strategy(job, reference.schema);
+            auto model = run["start"].get<std::vector<float>>();
+            for (const auto& round : run["rounds"]) {
+                std::vector<Contribution> cohort;
+                std::vector<float> next(model.size());
+                for (const auto& client : round["asked"])
+                    cohort.push_back({.weight = strategy->weight(run["samples"][client.get<std::size_t>()]),
+                                      .steps = run["steps"][client.get<std::size_t>()]});
+                const auto total = std::accumulate(cohort.begin(), cohort.end(), 0.0, [](double sum, const auto& one) {
+                    return sum + static_cast<double>(one.weight);
+                });
+                for (std::size_t k = 0; k < cohort.size(); ++k)
+                    for (std::size_t j = 0; j < next.size(); ++j)
+                        next[j] += static_cast<float>(static_cast<double>(cohort[k].weight) / total *
+                                                      round["updates"][k][j].get<double>());
+                strategy->apply(model, next, cohort);
+                std::vector<float> change;
+                std::ranges::transform(next, model, std::back_inserter(change), std::minus<>());
+                REQUIRE(strategy->follow(change).has_value());
+                model = next;
+                for (std::size_t j = 0; j < model.size(); ++j) {
+                    CHECK(model[j] == doctest::Approx(round["model"][j].get<double>()).epsilon(1e-6).scale(1));
+                    CHECK(strategy->control()[j] ==
+                          doctest::Approx(round["control"][j].get<double>()).epsilon(1e-6).scale(1));
+                }
+            }
+        }
+    }
+
+    TEST_CASE("a control variate is a strategy's state, and stays 0 where nothing is trained") {
+        const Schema schema = schema_of(1, 1);
+        const auto strategy = make_strategy(job_of({.kind = "scaffold"}), schema);
+        CHECK(std::ranges::equal(strategy->control(), std::array<float, 2>{0, 0}));
+        std::array<float, 2> next{1, 0.5F};
+        strategy->apply(std::array<float, 2>{1, 2}, next, kOne);
+        const auto step = strategy->follow(std::array<float, 2>{0.5F, 0.25F});
+        REQUIRE(step.has_value());
+        CHECK(strategy->control()[0] == 0.5F * step->gain);
+        CHECK(strategy->control()[1] == 0);
+        const auto resumed = make_strategy(job_of({.kind = "scaffold"}), schema);
+        resumed->restore(strategy->state());
+        CHECK(std::ranges::equal(resumed->control(), strategy->control()));
+        CHECK_THROWS_AS(resumed->restore(std::array<float, 2>{1, 2}), PreconditionError);
+        const auto fedavg = make_strategy(job_of({}), schema);
+        CHECK(fedavg->control().empty());
+        CHECK_FALSE(fedavg->follow(next).has_value());
+    }
+
     TEST_CASE("the order in which updates came does not show in a step") {
         const Schema schema = schema_of(1);
         const auto strategy = make_strategy(job_of({.kind = "fednova"}), schema);
@@ -149,7 +206,7 @@ TEST_SUITE("aggregator/strategy") {
 
     TEST_CASE("running statistics become their mean, whatever is done with gradients") {
         const Schema schema = schema_of(1, 1);
-        for (const char* kind : {"fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova"}) {
+        for (const char* kind : {"fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "scaffold"}) {
             CAPTURE(kind);
             const auto strategy = make_strategy(job_of({.kind = kind, .server_lr = 0.25}), schema);
             std::array<float, 2> next{1, 0.5F};
@@ -159,15 +216,15 @@ TEST_SUITE("aggregator/strategy") {
         }
     }
 
-    TEST_CASE("no client weighs more than the cap, whatever it says it has, and uniform weights are 1") {
+    TEST_CASE("no client weighs more than the cap, whatever it says it has, and uniform weights are one number") {
         const Schema schema = schema_of(1);
         const auto capped = make_strategy(job_of({.sample_cap = 100}), schema);
         CHECK(capped->weight(99) == 99);
         CHECK(capped->weight(101) == 100);
         CHECK(capped->weight(std::uint64_t{1} << 39) == 100);
         const auto uniform = make_strategy(job_of({.weights = "uniform"}), schema);
-        CHECK(uniform->weight(99) == 1);
-        CHECK(uniform->weight(std::uint64_t{1} << 39) == 1);
+        CHECK(uniform->weight(99) == Strategy::kUniformWeight);
+        CHECK(uniform->weight(std::uint64_t{1} << 39) == Strategy::kUniformWeight);
     }
 
     TEST_CASE("fedavg carries no state from round to round, and nobody takes another's") {
@@ -193,7 +250,7 @@ TEST_SUITE("aggregator/strategy") {
         const Schema schema = schema_of(1);
         CHECK_THROWS_WITH_AS(make_strategy(job_of({.kind = "krum"}), schema),
                              "federation.strategy.kind: expected one of \"fedavg\", \"fedavgm\", \"fedadagrad\", "
-                             "\"fedadam\", \"fedyogi\", \"fednova\", found \"krum\"",
+                             "\"fedadam\", \"fedyogi\", \"fednova\", \"scaffold\", found \"krum\"",
                              InputError);
     }
 }

@@ -165,17 +165,30 @@ weights.bits = 2
 share = 0.25
 widths = [4, 8, 32]
 memory = "64MiB"
+speed = 12.5
+spread = 1.5
+uplink = 2
+downlink = 10
+dropout = 0.25
 [[federation.devices]]
 share = 0.75
 memory = 1000
 )");
         REQUIRE(job.federation.devices.size() == 2);
-        CHECK(job.federation.devices[0] ==
-              dither::DeviceOptions{.share = 0.25, .widths = {4, 8, 32}, .memory = std::uint64_t{64} << 20});
+        CHECK(job.federation.devices[0] == dither::DeviceOptions{.share = 0.25,
+                                                                 .widths = {4, 8, 32},
+                                                                 .memory = std::uint64_t{64} << 20,
+                                                                 .speed = 12.5,
+                                                                 .spread = 1.5,
+                                                                 .uplink = 2,
+                                                                 .downlink = 10,
+                                                                 .dropout = 0.25});
         CHECK(job.federation.devices[1] == dither::DeviceOptions{.share = 0.75, .widths = {}, .memory = 1000});
         const std::string text = to_toml(job);
-        CHECK(text.find("devices = [{ share = 0.25, widths = [4, 8, 32], memory = 67108864 }, { share = 0.75, widths = "
-                        "[], memory = 1000 }]\n") != std::string::npos);
+        CHECK(text.find(
+                  "devices = [{ share = 0.25, widths = [4, 8, 32], memory = 67108864, speed = 12.5, spread = 1.5, "
+                  "uplink = 2.0, downlink = 10.0, dropout = 0.25 }, { share = 0.75, widths = [], memory = 1000, "
+                  "speed = 0.0, spread = 0.0, uplink = 0.0, downlink = 0.0, dropout = 0.0 }]\n") != std::string::npos);
         CHECK(parse_job(text, "resolved").federation.devices == job.federation.devices);
         CHECK(to_toml(parse_job(text, "resolved")) == text);
         CHECK(with({"federation.devices=[{share=1, widths=[2]}]"}).federation.devices[0].widths == std::vector{2});
@@ -256,7 +269,7 @@ memory = 1000
         CHECK(parse_job(resolved, "resolved").job.name == job.job.name);
         CHECK(resolved.find("\n[federation]\nclients = 100\n") != std::string::npos);
         CHECK(resolved.find("\ndeadline = \"90s\"\n") != std::string::npos);
-        CHECK(resolved.find("\npartition = { kind = \"iid\", alpha = 0.5, shards = 2, classes = 2 }\n") !=
+        CHECK(resolved.find("\npartition = { kind = \"iid\", alpha = 0.5, shards = 2, classes = 2, samples = 60 }\n") !=
               std::string::npos);
         CHECK(resolved.find("\ndownlink = { kind = \"grid\", bits = 6, ") != std::string::npos);
         CHECK(resolved.starts_with("[job]\nname = "));
@@ -414,6 +427,35 @@ memory = 1000
         CHECK(refused({"data.format=csv", "data.task=regression"}, "\"mse\""));
         CHECK(refused({"data.format=csv", "data.task=regression", "train.loss=mse", "federation.partition=dirichlet"},
                       "this partition deals classes"));
+    }
+
+    TEST_CASE("asynchronous rounds are refused what needs a cohort that begins together") {
+        const std::string job = "[federation]\nasync.concurrency = 30";
+        for (const char* override :
+             {"federation.async.concurrency=101", "federation.over_select=1.5", "federation.aggregation.kind=median",
+              "federation.attack.kind=ipm", "precision.byte_budget=1000000"}) {
+            CAPTURE(override);
+            CHECK(error_of(job, {override}).find("federation.async.concurrency = ") != std::string::npos);
+        }
+        CHECK_NOTHROW(with({"federation.attack.kind=label_flip"}, job));
+        CHECK_NOTHROW(with({"federation.strategy.kind=fedadam"}, job));
+    }
+
+    TEST_CASE("scaffold is for plain sgd at one rate, the mean, and models that come as changes") {
+        const auto refused = [](const char* override) {
+            const std::string message =
+                error_of("", {"federation.strategy.kind=scaffold", "train.optimizer.momentum=0", override});
+            const std::string_view text(override);
+            return message.find(text.substr(0, text.find('='))) != std::string::npos;
+        };
+        CHECK_NOTHROW(with({"federation.strategy.kind=scaffold", "train.optimizer.momentum=0"}));
+        for (const char* override :
+             {"train.optimizer.momentum=0.5", "train.optimizer.kind=adam", "train.schedule.kind=cosine",
+              "train.schedule.warmup_rounds=1", "train.proximal=0.1", "codec.downlink.of=model",
+              "federation.aggregation.kind=median", "federation.async.concurrency=20"}) {
+            CAPTURE(override);
+            CHECK(refused(override));
+        }
     }
 
     TEST_CASE("precision options that contradict each other are refused, each with its value and origin") {

@@ -11,6 +11,7 @@
 #include "tests/unit/made_up_data.hpp"
 #include "tests/unit/temporary_folder.hpp"
 #include "transport/codec.hpp"
+#include "transport/held_model.hpp"
 #include "transport/loopback.hpp"
 
 using namespace dither;
@@ -89,6 +90,27 @@ TEST_SUITE("node/session") {
         CHECK(update.base == plan.broadcast);
         CHECK(update.report.samples == 20);
         CHECK(update.payload.size() == plan.parts[0].payload.size());
+    }
+
+    TEST_CASE("a session holds back the job's share of a dealt client's samples, and of all where it speaks for one") {
+        for (const std::uint32_t speaks_for : {kAnyClient, 2U}) {
+            Stage stage(speaks_for);
+            stage.job.federation.holdout = 0.25;
+            stage.next<Hello>();
+            stage.hub.send(stage.peer, Welcome{to_toml(stage.job), speaks_for});
+            RoundPlan plan = stage.plan_for(2);
+            stage.hub.send(stage.peer, plan);
+            const std::uint64_t own = speaks_for == kAnyClient ? 20 : 60;
+            const auto unasked = stage.next<Update>();
+            CHECK(unasked.report.samples == own - own / 4);
+            CHECK(unasked.report.held_out == HeldOutScore{});
+            plan.probe = Probe::held_out;
+            stage.hub.send(stage.peer, plan);
+            const auto update = stage.next<Update>();
+            CHECK(update.payload == unasked.payload);
+            CHECK(update.report.held_out.samples == own / 4);
+            CHECK(update.report.held_out.personal_loss < update.report.held_out.loss);
+        }
     }
 
     TEST_CASE("a session says what its node executes, and returns it with the speed of its training") {
@@ -260,6 +282,33 @@ TEST_SUITE("node/session") {
         CHECK(payload_of("sign", 2, 1) == encoded(corrected));
         CHECK(payload_of("sign", 2, 1) == encoded(corrected));  // asked again, as after a lost connection
         CHECK(payload_of("sign", 2, 0) == encoded(second));
+    }
+
+    TEST_CASE("with scaffold a client's steps follow from its control variate of the update that was counted") {
+        const TemporaryFolder folder;
+        const auto payload_of = [&](std::uint32_t round, std::uint32_t counted) {
+            Stage stage;
+            stage.job.federation.strategy.kind = "scaffold";
+            stage.job.train.optimizer.momentum = 0;
+            stage.job.output.dir = folder.path() / "run";
+            stage.next<Hello>();
+            stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
+            RoundPlan plan = stage.plan_for(2);
+            plan.round = plan.parts[0].round = round;
+            plan.counted = counted;
+            plan.broadcast = broadcast_digest(std::vector<float>(10, 0.25F), std::vector<float>(10));
+            stage.hub.send(stage.peer, plan);
+            return stage.next<Update>().payload;
+        };
+        const auto first = payload_of(1, 0);
+        CHECK(std::filesystem::exists(folder.path() / "run" / "clients" / "controls" / "client-2.residual"));
+        const auto lost = payload_of(2, 1);
+        CHECK(payload_of(2, 1) == lost);  // asked again, as after a lost connection
+        CHECK(payload_of(2, 0) != lost);
+        payload_of(1, 0);
+        const auto counted = payload_of(3, 1);
+        payload_of(4, 1);  // not counted
+        CHECK(payload_of(3, 1) == counted);
     }
 
     TEST_CASE("a client that feeds errors back needs a folder of its own") {

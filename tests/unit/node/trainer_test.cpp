@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/error.hpp"
+#include "core/model/evaluate.hpp"
 #include "core/optim/local_progress.hpp"
 #include "core/vector_math.hpp"
 #include "tests/unit/made_up_data.hpp"
@@ -97,6 +98,54 @@ TEST_SUITE("node/trainer") {
         const TrainingReport report = bench.trainer.train(lie, first(100), bench.model, bench.update);
         CHECK(bench.update == expected);
         CHECK(without_times(report) == without_times(honest));
+    }
+
+    TEST_CASE("held-out samples score the received model and the trained one, and change nothing else") {
+        for (const int bits : {32, 8}) {
+            Bench bench(small_job());
+            bench.plan = PrecisionPlan::uniform(2, bits);
+            const std::vector<std::uint32_t> trained = first(100);
+            std::vector<std::uint32_t> held_out(60);
+            std::iota(held_out.begin(), held_out.end(), 140U);
+            TrainingTask task{.client = 5, .round = 1, .plan = &bench.plan, .probe = Probe::curvature};
+            const TrainingReport plain = bench.trainer.train(task, trained, bench.model, bench.update);
+            const std::vector<float> update = bench.update;
+            CHECK(plain.held_out == HeldOutScore{});
+            task.held_out = held_out;
+            CHECK(bench.trainer.train(task, trained, bench.model, bench.update).held_out == HeldOutScore{});
+            task.probe = task.probe | Probe::held_out;
+            TrainingReport report = bench.trainer.train(task, trained, bench.model, bench.update);
+            CHECK(bench.update == update);
+
+            const auto model = make_model(bench.job.model, bench.job.quantize, {Shape{1, 4}, 2, 16}, *bench.backend);
+            const auto score = [&](const std::vector<float>& parameters) {
+                std::ranges::copy(parameters, model->parameters().begin());
+                return evaluate(*model, *make_loss("cross_entropy"), bench.data, held_out, &bench.plan,
+                                {.seed = bench.job.job.seed, .client = 5, .round = 1});
+            };
+            const Score before = score(bench.model);
+            std::vector<float> after = bench.model;
+            for (std::size_t i = 0; i < after.size(); ++i)
+                after[i] += update[i];
+            CHECK(report.held_out.samples == 60);
+            CHECK(report.held_out.loss == static_cast<float>(before.mean_loss()));
+            CHECK(report.held_out.accuracy == static_cast<float>(before.accuracy()));
+            CHECK(report.held_out.personal_loss == doctest::Approx(score(after).mean_loss()).epsilon(1e-4));
+            CHECK(report.held_out.personal_loss < report.held_out.loss);
+            report.held_out = {};
+            CHECK(without_times(report) == without_times(plain));
+        }
+    }
+
+    TEST_CASE("evaluating held-out samples is no measurement that takes time from training") {
+        Bench bench(small_job());
+        const std::vector<std::uint32_t> held_out{150, 151};
+        const TrainingTask task{
+            .client = 5, .round = 1, .plan = &bench.plan, .probe = Probe::held_out, .held_out = held_out};
+        const TrainingReport report = bench.trainer.train(task, first(100), bench.model, bench.update);
+        CHECK(report.held_out.samples == 2);
+        CHECK(report.probe_seconds == 0);
+        CHECK(report.layers[0].curvature == kNotMeasured);
     }
 
     TEST_CASE("two clients with the same samples shuffle them differently") {
@@ -261,6 +310,24 @@ TEST_SUITE("node/trainer") {
         for (std::size_t j = 0; j < once.update.size(); ++j)
             CHECK(pulled.update[j] ==
                   doctest::Approx(twice.update[j] - 0.5 * 0.4 * once.update[j]).epsilon(1e-6).scale(1));
+    }
+
+    TEST_CASE("a corrected step is the clipped one and a share of c less c_i") {
+        Job job = small_job();
+        const double correction = job.federation.strategy.correction = 0.25;
+        job.train.optimizer = {.kind = "sgd", .lr = 0.5, .momentum = 0};
+        job.train.clip_norm = 1e-2;
+        Bench bench(job);
+        bench.train(0, first(16));
+        const std::vector<float> plain = bench.update;
+        std::vector<float> control(plain.size()), own(plain.size());
+        Stream({.seed = 4, .purpose = Purpose::test}).fill_normal(control);
+        Stream({.seed = 5, .purpose = Purpose::test}).fill_normal(own);
+        bench.trainer.train({.client = 0, .round = 1, .plan = &bench.plan, .control = control, .own_control = own},
+                            first(16), bench.model, bench.update);
+        for (std::size_t j = 0; j < plain.size(); ++j)
+            CHECK(bench.update[j] ==
+                  doctest::Approx(plain[j] - 0.5 * correction * (control[j] - own[j])).epsilon(1e-6).scale(1));
     }
 
     TEST_CASE("with fednova a client sends its change divided by its local progress, running statistics whole") {

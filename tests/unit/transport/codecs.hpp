@@ -3,6 +3,7 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "core/vector_math.hpp"
 #include "transport/codec.hpp"
 
 #include <doctest/doctest.h>
@@ -93,12 +94,13 @@ inline std::vector<std::int64_t> integers(const Codec& codec, const Schema& sche
 }
 
 /// decode, validate and accumulate must tell the same story about a payload: integers times their unit are the values,
-/// up to the resolution of fp32 and of fixed point, and the largest ones bound them.
+/// up to the resolution of fp32 and of fixed point, the largest ones bound them, and the norm is theirs.
 inline void check_consistent(const Codec& codec, const Schema& schema, const Bytes& payload, const Terms& terms = {}) {
     const auto values = decoded(codec, payload, schema.parameters(), terms);
     const auto codes = integers(codec, schema, payload, terms);
     std::vector<std::uint64_t> largest(schema.layer_count(), 99);
-    codec.validate(payload, terms, largest);
+    const double squares = codec.validate(payload, terms, largest);
+    CHECK(squares == doctest::Approx(squared_norm(values)).epsilon(1e-6));
     for (std::size_t layer = 0; layer < schema.layer_count(); ++layer) {
         const double unit = codec.unit(layer, terms.steps);
         const LayerSpec& spec = schema.layers()[layer];

@@ -90,18 +90,23 @@ RoundPlan example_plan() {
                         {.forward = 4, .backward = 8, .optimizer = 2, .uplink = 3, .downlink = 16}};
     task.probe = Probe::curvature_norm | Probe::sensitivity;
     task.broadcast = digest_from(1);
-    task.parts = {{.round = 2}, {.round = 3, .steps = {0.015625F, 1}, .payload = kPayload}};
+    task.parts = {{.round = 2},
+                  {.round = 3,
+                   .steps = {0.015625F, 1},
+                   .payload = kPayload,
+                   .control = ControlStep{.keep = 0.875F, .gain = -0.75F}}};
     return task;
 }
 
 RoundPlan example_whole_model() {
     RoundPlan task = example_plan();
     task.counted = task.base = 0;
+    task.control = Bytes(kPayload.begin(), kPayload.begin() + 3);
     task.parts = {{.round = 3, .payload = kPayload}};
     return task;
 }
 
-Update example_update() {
+Update example_update(const HeldOutScore& score) {
     Update update{.round = 3, .client = 41, .base = digest_from(1), .payload = kPayload};
     const LayerStatistics second{.grad_norm = 1.5F, .theta_norm = 2, .update_range = 0, .update_rms = 0};
     update.report = {.samples = 600,
@@ -109,8 +114,15 @@ Update example_update() {
                      .train_loss = 2.25F,
                      .seconds = 1.5F,
                      .probe_seconds = 0.0078125F,
+                     .held_out = score,
                      .layers = {measured_layer(), second}};
     return update;
+}
+
+/// With what held-out samples say.
+Update example_update() {
+    return example_update(
+        {.samples = 60, .loss = 2.5F, .accuracy = 0.125F, .personal_loss = 1.75F, .personal_accuracy = 0.375F});
 }
 
 Hello example_hello() {
@@ -119,7 +131,9 @@ Hello example_hello() {
             .device = {.widths = {4, 8, 32}, .memory = std::uint64_t{3} << 32, .speed = 250.5F}};
 }
 
-constexpr std::size_t kPartsAt = 75;  // in example_plan(): behind round to base, bits, steps, probe and digest
+constexpr std::size_t kControlAt = 75;  // in example_plan(): behind round to base, bits, steps, probe and digest
+constexpr std::size_t kPartsAt = kControlAt + 8;      // behind the length of no control variate
+constexpr std::size_t kSecondPartAt = kPartsAt + 21;  // behind their count and a part that changes nothing
 
 struct Golden {
     std::string file;
@@ -132,6 +146,7 @@ std::vector<Golden> golden_frames() {
             {"round_plan", example_plan()},
             {"whole_model", example_whole_model()},
             {"update", example_update()},
+            {"update_unscored", example_update({})},
             {"failed", Failed{.round = 3, .client = 41, .diverged = true, .reason = "loss is nan", .base = 2}},
             {"update_ack", UpdateAck{.round = 3, .client = 41, .accepted = false, .reason = "late"}},
             {"round_committed", RoundCommitted{.round = 3, .client = 41, .model = digest_from(200)}},
@@ -190,6 +205,10 @@ float random_positive() {
     return static_cast<float>(*rc::gen::inRange(1, 1 << 24)) * 0x1p-30F;
 }
 
+float random_share() {
+    return static_cast<float>(*rc::gen::inRange(0, (1 << 24) + 1)) * 0x1p-24F;
+}
+
 std::uint32_t word() {
     return *rc::gen::arbitrary<std::uint32_t>();
 }
@@ -199,6 +218,8 @@ ModelPart random_part(std::uint32_t round, std::size_t layers) {
     const bool grid = *rc::gen::arbitrary<bool>();
     for (std::size_t i = 0; grid && i < layers; ++i)
         part.steps.push_back(random_positive());
+    if (part.payload.size() > 0 && *rc::gen::arbitrary<bool>())
+        part.control = {.keep = random_share(), .gain = -random_positive()};
     return part;
 }
 
@@ -214,8 +235,10 @@ RoundPlan random_plan() {
     task.broadcast = random_digest();
     const auto parts = *rc::gen::inRange<std::uint32_t>(0, 4);
     task.base = parts < task.round ? task.round - parts : 0;
-    if (task.base == 0)
+    if (task.base == 0) {
+        task.control = random_payload();
         task.parts.push_back(random_part(task.round, task.plan.layers.size()));
+    }
     for (std::uint32_t round = task.base + 1; task.base > 0 && round <= task.round && round != 0; ++round)
         task.parts.push_back(random_part(round, task.plan.layers.size()));
     return task;
@@ -228,6 +251,12 @@ Update random_update() {
                      .train_loss = -random_positive(),
                      .seconds = random_positive(),
                      .probe_seconds = random_positive()};
+    if (*rc::gen::arbitrary<bool>())
+        update.report.held_out = {.samples = 1 + std::uint64_t{word()},
+                                  .loss = random_positive(),
+                                  .accuracy = random_share(),
+                                  .personal_loss = -random_positive(),
+                                  .personal_accuracy = random_share()};
     update.report.layers.resize(*rc::gen::inRange<std::size_t>(0, 9));
     for (LayerStatistics& layer : update.report.layers)
         for_each_statistic(layer, [](std::string_view, float& value, Combine) {
@@ -289,7 +318,7 @@ TEST_SUITE("transport/frame") {
             }));
     }
 
-    TEST_CASE("the golden frames of protocol version 5 decode, and encode to the same bytes") {
+    TEST_CASE("the golden frames of protocol version 6 decode, and encode to the same bytes") {
         std::set<std::size_t> types;
         for (const auto& [file, message] : golden_frames())
             types.insert(message.index());
@@ -303,11 +332,11 @@ TEST_SUITE("transport/frame") {
     }
 
     TEST_CASE("a frame of an earlier protocol version is refused with both numbers") {
-        for (const int version : {1, 2, 3, 4})
+        for (const int version : {1, 2, 3, 4, 5})
             for (const auto& entry : std::filesystem::directory_iterator(golden_folder(version)))
                 CHECK_THROWS_WITH_AS(
                     decode_frame(read_hex(entry.path().stem().string(), version), kLimits),
-                    doctest::Contains(fmt::format("protocol version 5 is spoken here, not {}", version).c_str()),
+                    doctest::Contains(fmt::format("protocol version 6 is spoken here, not {}", version).c_str()),
                     FormatError);
     }
 
@@ -390,8 +419,8 @@ TEST_SUITE("transport/frame") {
         CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
         CHECK_THROWS_WITH_AS(decode_frame(framed(10, {}), kLimits), "message type 10 is unknown", FormatError);
         Bytes frame = encode_frame(Stop{});
-        frame[4] = std::byte{6};
-        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 5 is spoken here, not 6", FormatError);
+        frame[4] = std::byte{7};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 6 is spoken here, not 7", FormatError);
         frame[0] = std::byte{'H'};
         CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
     }
@@ -428,6 +457,13 @@ TEST_SUITE("transport/frame") {
         CHECK_NOTHROW(decode_frame(encode_frame(task), limits));
     }
 
+    TEST_CASE("a node hears a whole model of 2^30 parameters with its control variate and a change") {
+        constexpr std::uint64_t kModel = std::uint64_t{4} << 30;
+        const auto header = [](std::uint64_t bytes) { return encode_header({.type = 3, .body_bytes = bytes}); };
+        CHECK_NOTHROW(decode_header(header(3 * kModel + 64 * 4096), kLimits));
+        CHECK_THROWS_AS(decode_header(header(4 * kModel), kLimits), FormatError);
+    }
+
     TEST_CASE("values that no honest peer sends are refused with the field's name") {
         const auto refused = [](const Message& valid, std::size_t at, auto value, const char* what) {
             Bytes body = body_of(valid);
@@ -460,19 +496,32 @@ TEST_SUITE("transport/frame") {
             refused(plan, 12, base, "RoundPlan: parts are not those of the rounds after its base");
         for (const std::uint32_t round : {0U, 1U, 3U})
             refused(plan, kPartsAt + 4, round, "RoundPlan: parts are not those of the rounds after its base");
-        refused(example_whole_model(), kPartsAt + 4, 2U, "RoundPlan: parts are not those of the rounds after its base");
+        const Message whole = example_whole_model();
+        refused(whole, kPartsAt + 3 + 4, 2U, "RoundPlan: parts are not those of the rounds after its base");
+        refused(whole, 12, 2U, "RoundPlan: control is there with changes");
+        refused(plan, kPartsAt + 12, std::uint8_t{2}, "RoundPlan: control is neither 0 nor 1");
+        for (const float keep : {nan, inf, -0.5F, 1.5F})
+            refused(plan, kSecondPartAt + 17, keep, "RoundPlan: keep is outside 0..1");
+        for (const float gain : {nan, inf})
+            refused(plan, kSecondPartAt + 21, gain, "RoundPlan: gain is not finite");
         const Message update = example_update();
         refused(update, 52, nan, "Update: train_loss is not finite");
         for (const float seconds : {nan, inf, -1.0F}) {
             refused(update, 56, seconds, "Update: seconds is not a finite number of at least 0");
             refused(update, 60, seconds, "Update: probe_seconds is not a finite number of at least 0");
         }
-        refused(update, 68, -0.5F, "Update: grad_norm is negative");
-        refused(update, 68, inf, "Update: grad_norm is not finite");
-        refused(update, 88, nan, "Update: curvature_trace is not finite");
-        refused(update, 96, -0.25F, "Update: forward_sensitivity is negative");
-        refused(update, 104, inf, "Update: step_gain is not finite");
-        refused(update, 124, nan, "Update: forward_error is not finite");
+        refused(update, 72, nan, "Update: loss is not finite");
+        refused(update, 80, inf, "Update: personal_loss is not finite");
+        for (const float share : {nan, inf, -0.25F, 1.25F}) {
+            refused(update, 76, share, "Update: accuracy is outside 0..1");
+            refused(update, 84, share, "Update: personal_accuracy is outside 0..1");
+        }
+        refused(update, 92, -0.5F, "Update: grad_norm is negative");
+        refused(update, 92, inf, "Update: grad_norm is not finite");
+        refused(update, 112, nan, "Update: curvature_trace is not finite");
+        refused(update, 120, -0.25F, "Update: forward_sensitivity is negative");
+        refused(update, 128, inf, "Update: step_gain is not finite");
+        refused(update, 148, nan, "Update: forward_error is not finite");
         const Message failed = Failed{.reason = "x"};
         refused(failed, 8, std::uint8_t{2}, "Failed: diverged is neither 0 nor 1");
         refused(failed, 9, std::uint8_t{2}, "Failed: needs_model is neither 0 nor 1");
@@ -500,6 +549,12 @@ TEST_SUITE("transport/frame") {
         CHECK_THROWS_AS(encode_frame(task), PreconditionError);
         task = example_plan();
         task.parts.pop_back();
+        CHECK_THROWS_AS(encode_frame(task), PreconditionError);
+        task = example_plan();
+        task.parts[0].control.emplace();
+        CHECK_THROWS_WITH_AS(encode_frame(task), "RoundPlan: control moves without a change", PreconditionError);
+        task = example_plan();
+        task.control = kPayload;
         CHECK_THROWS_AS(encode_frame(task), PreconditionError);
     }
 

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
+#include <limits>
 #include <vector>
 
 using namespace dither;
@@ -18,17 +20,33 @@ const Schema& schema() {
     return schema;
 }
 
-Job job_of(const std::string& downlink_of) {
+/// Trained parameters, and behind them a running mean.
+const Schema& normed_schema() {
+    static const Schema schema({LayerSpec{.name = "bn1",
+                                          .offset = 0,
+                                          .count = kCount,
+                                          .tensors = {{"weight", Shape{4}, 0}, {"mean", Shape{2}, 4, false}},
+                                          .macs = 0}});
+    return schema;
+}
+
+Job job_of(const std::string& downlink_of, const std::string& strategy = "fedavg") {
     Job job;
     job.codec.downlink_of = downlink_of;
+    job.federation.strategy.kind = strategy;
     return job;
 }
 
+HeldModel made_for(const Job& job, const Schema& schema) {
+    return {job, schema, [](std::span<float> values) { std::fill(values.begin(), values.end(), 1.0F); }};
+}
+
 HeldModel fresh(const std::string& downlink_of = "delta") {
-    static const Job delta = job_of("delta");
-    static const Job model = job_of("model");
-    return {downlink_of == "delta" ? delta : model, schema(),
-            [](std::span<float> values) { std::fill(values.begin(), values.end(), 1.0F); }};
+    return made_for(job_of(downlink_of), schema());
+}
+
+HeldModel fresh_controlled() {
+    return made_for(job_of("delta", "scaffold"), normed_schema());
 }
 
 std::vector<std::byte> encoded(const Codec& codec, std::span<const float> values, const Terms& terms) {
@@ -46,8 +64,8 @@ struct Chain {
     std::vector<ModelPart> parts;
     std::vector<std::vector<float>> models{{}, std::vector<float>(kCount, 1.0F)};  ///< of round 1 and later
 
-    explicit Chain(std::uint32_t last) {
-        const auto codec = make_codec(CodecOptions{}, schema());
+    explicit Chain(std::uint32_t last, const Schema& schema = ::schema()) {
+        const auto codec = make_codec(CodecOptions{}, schema);
         for (std::uint32_t round = 2; round <= last; ++round) {
             ModelPart part{.round = round, .steps = {0.25F}};
             std::vector<float> change(kCount, 0.3F * static_cast<float>(round));
@@ -81,6 +99,40 @@ struct Chain {
 bool holds(const HeldModel& held, const std::vector<float>& model) {
     return std::ranges::equal(held.values(), model);
 }
+
+/// A chain whose changes move a control variate.
+struct ControlledChain : Chain {
+    std::vector<std::vector<float>> controls{{}, std::vector<float>(kCount)};  ///< of round 1 and later
+
+    explicit ControlledChain(std::uint32_t last) : Chain(last, normed_schema()) {
+        for (std::uint32_t round = 2; round <= last; ++round) {
+            const ControlStep step{.keep = 0.75F, .gain = -0.3F * static_cast<float>(round)};
+            parts[round - 2].control = step;
+            std::vector<float> control(kCount);
+            for (std::size_t j = 0; j < 4; ++j) {
+                const float change = models[round][j] - models[round - 1][j];  // exact: multiples of a grid's step
+                control[j] = step.keep * controls.back()[j] + step.gain * change;
+            }
+            controls.push_back(std::move(control));
+        }
+    }
+
+    Sha256 digest(std::uint32_t round) const { return broadcast_digest(models[round], controls[round]); }
+    RoundPlan plan(std::uint32_t base, std::uint32_t round) const {
+        RoundPlan plan = Chain::plan(base, round);
+        plan.broadcast = digest(round);
+        return plan;
+    }
+    RoundPlan whole(std::uint32_t round, bool with_change) const {
+        RoundPlan plan = Chain::whole(round, with_change);
+        plan.broadcast = digest(round);
+        plan.control = encoded(*make_codec({.kind = "raw"}, schema()), controls[round], {});
+        return plan;
+    }
+    bool led(const HeldModel& held, std::uint32_t round) const {
+        return holds(held, models[round]) && std::ranges::equal(held.control(), controls[round]);
+    }
+};
 
 }  // namespace
 
@@ -196,5 +248,107 @@ TEST_SUITE("transport/held_model") {
         held.receive(plan);
         CHECK(holds(held, model));
         CHECK(held.expectation() == nullptr);
+    }
+
+    TEST_CASE("a job without control variates has none, and its digest is the model's") {
+        CHECK(fresh().control().empty());
+        const std::vector<float> model(kCount, 2.0F);
+        CHECK(broadcast_digest(model, {}) == sha256(std::span<const float>(model)));
+        CHECK(broadcast_digest(model, std::vector<float>(kCount)) != sha256(std::span<const float>(model)));
+    }
+
+    TEST_CASE("a control variate moves with the model, the same by whatever way a node follows") {
+        const ControlledChain chain(6);
+        HeldModel held = fresh_controlled();
+        for (std::uint32_t round = 1; round <= 6; ++round) {
+            held.receive(chain.plan(round == 1 ? 1 : round - 1, round));
+            CHECK(chain.led(held, round));
+        }
+        HeldModel late = fresh_controlled();
+        late.receive(chain.plan(1, 4));
+        CHECK(chain.led(late, 4));
+        late.receive(chain.plan(2, 6));  // of which it has the first two
+        CHECK(chain.led(late, 6));
+        HeldModel whole = fresh_controlled();
+        whole.receive(chain.whole(4, true));
+        CHECK(chain.led(whole, 4));
+        whole.receive(chain.whole(4, true));
+        CHECK(chain.led(whole, 4));
+        whole.receive(chain.plan(4, 6));
+        CHECK(chain.led(whole, 6));
+        held.receive(chain.whole(3, false));  // the run has gone back
+        CHECK(chain.led(held, 3));
+    }
+
+    TEST_CASE("a round that changes nothing leaves a control variate, and one whose change is 0 moves it") {
+        Job job = job_of("delta", "scaffold");
+        job.codec.downlink.kind = "raw";
+        HeldModel held = made_for(job, normed_schema());
+        std::vector<float> model(kCount, 1.0F), control(kCount);
+        const auto go = [&](std::uint32_t round, const ModelPart& part) {
+            held.receive(
+                {.round = round, .base = round - 1, .broadcast = broadcast_digest(model, control), .parts = {part}});
+            CHECK(holds(held, model));
+            CHECK(std::ranges::equal(held.control(), control));
+        };
+        const auto raw = make_codec(job.codec.downlink, normed_schema());
+        ModelPart part{.round = 2, .control = ControlStep{.keep = 0.5F, .gain = -4}};
+        part.payload = encoded(*raw, std::vector<float>(kCount, 0.25F), {});
+        std::ranges::fill(model, 1.25F);
+        control = {-1, -1, -1, -1, 0, 0};
+        go(2, part);
+        go(3, {.round = 3});
+        part.round = 4;
+        part.payload = encoded(*raw, std::vector<float>(kCount), {});
+        control = {-0.5F, -0.5F, -0.5F, -0.5F, 0, 0};
+        go(4, part);
+    }
+
+    TEST_CASE("no control variate with a whole model is one of 0") {
+        const ControlledChain chain(3);
+        HeldModel held = fresh_controlled();
+        held.receive(chain.plan(1, 3));
+        RoundPlan whole = chain.whole(2, false);
+        whole.control = {};
+        whole.broadcast = broadcast_digest(chain.models[2], std::vector<float>(kCount));
+        held.receive(whole);
+        CHECK(std::ranges::equal(held.control(), std::vector<float>(kCount)));
+    }
+
+    TEST_CASE("a control variate that leads elsewhere leaves the node without a model, until a whole one comes") {
+        const ControlledChain chain(4);
+        HeldModel held = fresh_controlled();
+        held.receive(chain.plan(1, 2));
+        RoundPlan astray = chain.plan(2, 3);
+        astray.parts[0].control->gain *= 2;
+        CHECK_THROWS_AS(held.receive(astray), ModelMissing);
+        CHECK_THROWS_AS(held.receive(chain.plan(2, 3)), ModelMissing);
+        held.receive(chain.whole(3, true));
+        held.receive(chain.plan(3, 4));
+        CHECK(chain.led(held, 4));
+    }
+
+    TEST_CASE("a control variate of another size, or not finite, or where none belongs, is refused") {
+        const ControlledChain chain(3);
+        const auto refused = [](HeldModel held, const RoundPlan& plan) {
+            CHECK_THROWS_AS(held.receive(plan), FormatError);
+        };
+        RoundPlan plan = chain.whole(3, false);
+        plan.control = std::vector(plan.control.begin(), plan.control.end() - 4);
+        refused(fresh_controlled(), plan);
+        std::vector<std::byte> bytes(plan.control.begin(), plan.control.end());
+        const float nan = std::numeric_limits<float>::quiet_NaN();
+        bytes.resize(bytes.size() + sizeof(nan));
+        std::memcpy(bytes.data() + bytes.size() - sizeof(nan), &nan, sizeof(nan));
+        plan.control = bytes;
+        refused(fresh_controlled(), plan);
+        refused(fresh(), chain.whole(3, false));
+        refused(fresh(), chain.plan(1, 3));
+        plan = chain.plan(1, 3);
+        plan.parts[1].control.reset();
+        refused(fresh_controlled(), plan);
+        plan = chain.whole(3, true);
+        plan.parts[0].control = plan.parts[1].control;
+        refused(fresh_controlled(), plan);
     }
 }

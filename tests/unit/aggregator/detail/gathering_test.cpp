@@ -12,8 +12,8 @@ using namespace dither::test;
 namespace {
 
 std::vector<float> gathered(Gathering& gathering, std::uint32_t round, const Updates& updates,
-                            std::span<const std::uint32_t> order) {
-    gathering.begin(round);
+                            std::span<const std::uint32_t> order, const NormBound& bound = NormBound()) {
+    gathering.begin(round, bound);
     for (const std::uint32_t client : order)
         std::ranges::copy(updates[client], gathering.add(client, client + 1).begin());
     std::vector<float> out(updates.front().size());
@@ -60,6 +60,25 @@ TEST_SUITE("aggregator/detail/gathering") {
         for (std::uint32_t client = 0; client < 10; ++client)
             sum += (client + 1) * (attackers.contains(client) ? -1.0 : 1.0);
         CHECK(gathered(gathering, 1, ones, everyone(10))[0] == doctest::Approx(sum / 55));
+    }
+
+    TEST_CASE("what attackers send to the mean counts up to the bound, and robust rules see it whole") {
+        FederationOptions federation = federation_of("mean", 10, 0);
+        federation.attack = {.kind = "sign_flip", .share = 0.3, .scale = 1000};
+        const Attackers attackers(federation, 1);
+        const Updates ones(10, {1});
+        NormBound bound(2);
+        bound.restore(1.5);
+        Gathering gathering(federation, 1, 1);
+        double sum = 0;
+        for (std::uint32_t client = 0; client < 10; ++client)
+            sum += (client + 1) * (attackers.contains(client) ? -3.0 : 1.0);
+        CHECK(gathered(gathering, 1, ones, everyone(10), bound)[0] == doctest::Approx(sum / 55));
+
+        FederationOptions robust = federation_of("krum", 10, 3);
+        Gathering whole(robust, 1, 1), clipped(robust, 1, 1);
+        const Updates updates = normal_updates(10, 1);
+        CHECK(gathered(whole, 1, updates, everyone(10)) == gathered(clipped, 1, updates, everyone(10), bound));
     }
 
     TEST_CASE("updates are kept apart only where a sum will not do") {

@@ -70,7 +70,7 @@ TEST_SUITE("aggregator/run_state") {
         } catch (const InputError& e) {
             error = e.what();
         }
-        CHECK(error == "model.dither was written by an earlier version (3): runs of version 5 can be resumed");
+        CHECK(error == "model.dither was written by an earlier version (3): runs of version 6 can be resumed");
     }
 
     TEST_CASE("a state to go back to that this job cannot have is refused by name") {

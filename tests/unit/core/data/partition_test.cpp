@@ -15,6 +15,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
@@ -283,6 +284,36 @@ TEST_SUITE("core/data/partition") {
         }));
     }
 
+    TEST_CASE("resampled: many more clients than samples, each with as many different ones, every one as often") {
+        constexpr std::uint32_t kClients = 20'000;
+        const Partition partition = make_partition({.kind = "resampled", .samples = 5}, kClients, {50, {}, 0}, 3);
+        CHECK(partition.clients() == kClients);
+        std::vector<int> times(50);
+        for (std::uint32_t k = 0; k < kClients; ++k) {
+            const std::vector<std::uint32_t> own = partition.of(k);
+            REQUIRE(own.size() == 5);
+            REQUIRE(partition.size_of(k) == 5);
+            REQUIRE(std::ranges::adjacent_find(own, std::greater_equal()) == own.end());
+            for (const std::uint32_t i : own)
+                ++times.at(i);
+        }
+        const double expected = kClients / 10.0;
+        for (const int count : times)
+            CHECK(std::abs(count - expected) < 5 * std::sqrt(expected));
+        CHECK_THROWS_AS(partition.of(kClients), dither::PreconditionError);
+    }
+
+    TEST_CASE("resampled: what a client has does not depend on how many others there are") {
+        const PartitionOptions options{.kind = "resampled", .samples = 10};
+        CHECK(make_partition(options, 10, {100, {}, 0}, 1).of(7) ==
+              make_partition(options, 1'000'000, {100, {}, 0}, 1).of(7));
+    }
+
+    TEST_CASE("a part without samples is nobody's") {
+        CHECK_THROWS_WITH_AS(Partition(std::vector<std::vector<std::uint32_t>>{{1}, {}}),
+                             "federation.partition.kind leaves client 1 without samples", dither::InputError);
+    }
+
     TEST_CASE("every kind is a pure function of its seed, and another seed deals otherwise") {
         const auto labels = cyclic_labels(1000, 10);
         std::vector<std::uint32_t> groups(1000);
@@ -300,7 +331,8 @@ TEST_SUITE("core/data/partition") {
 
     TEST_CASE("what cannot be dealt is refused with its numbers") {
         CHECK_THROWS_WITH_AS(make_partition({"iid"}, 11, {10, {}, 0}, 1),
-                             "federation.clients = 11 is larger than the training set of 10 samples",
+                             "federation.clients = 11 is larger than the training set of 10 samples; "
+                             "federation.partition.kind = \"resampled\" draws samples for any number of clients",
                              dither::InputError);
         CHECK_THROWS_AS(make_partition({"dirichlet"}, 2, {10, {}, 0}, 1), dither::InputError);
         CHECK_THROWS_AS(make_partition({"sorted"}, 2, {10, {}, 0}, 1), dither::InputError);
@@ -334,6 +366,8 @@ TEST_SUITE("core/data/partition") {
         CHECK(error_of({.kind = "pathological"}, 6, {20, {}, 0}) ==
               "federation.partition.kind = \"pathological\" needs data with labels");
         CHECK(error_of({.kind = "natural"}, 6, samples) == "federation.partition.kind = \"natural\" needs data.groups");
+        CHECK(error_of({.kind = "resampled", .samples = 21}, 6, samples) ==
+              "federation.partition.samples = 21 of each client are more than the 20 training samples");
         const std::vector<std::uint32_t> groups(20);
         CHECK(error_of({.kind = "natural"}, 2, {20, labels, 4, groups}) ==
               "federation.clients = 2 is larger than the 1 groups of data.groups");

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <limits>
 
 namespace dither {
@@ -31,6 +32,41 @@ TEST_SUITE("core/model/evaluate") {
         CHECK(score.samples == 25);
         CHECK(score.correct == expected.correct);
         CHECK(score.loss == doctest::Approx(expected.loss));
+    }
+
+    TEST_CASE("the samples at given places are scored as a set of their own would be") {
+        const Dataset data = two_blobs(25);
+        const auto loss = make_loss("cross_entropy");
+        const auto model = model_of(4);
+        const std::vector<std::uint32_t> places{0, 1, 2, 3, 4, 5, 6};
+        const Score part = evaluate(*model, *loss, data, places, nullptr, {});
+        CHECK(part.samples == 7);
+        CHECK(part.loss == evaluate(*model, *loss, data.first(7), nullptr, {}).loss);
+        CHECK(evaluate(*model, *loss, data, std::vector<std::uint32_t>{}, nullptr, {}).samples == 0);
+    }
+
+    TEST_CASE("errors of a regression, by hand") {
+        // Targets (1, 10), (3, 10), (8, 40): means 4 and 20, squared deviations 9 + 1 + 16 and 100 + 100 + 400.
+        const Dataset data(Shape{1, 1}, std::vector<float>(3), {}, 0, {1, 10, 3, 10, 8, 40}, 2);
+        CHECK(data.target_variance() == doctest::Approx(626.0 / 6));
+        // Off by (1, -2), (0, 3), (-1, 0): squares 15, magnitudes 7, over 6 numbers.
+        const Score score{.samples = 3, .squared_error = 15.0 / 2, .absolute_error = 7.0 / 2};
+        const auto errors = regression_errors(score, data);
+        REQUIRE(errors);
+        CHECK(errors->rmse == doctest::Approx(std::sqrt(15.0 / 6)));
+        CHECK(errors->mae == doctest::Approx(7.0 / 6));
+        REQUIRE(errors->r2);
+        CHECK(*errors->r2 == doctest::Approx(1 - 15.0 / 626));
+    }
+
+    TEST_CASE("what does not vary has no share of variance to explain, and classes have no errors") {
+        const Dataset constant(Shape{1, 1}, std::vector<float>(2), {}, 0, {3, 3}, 1);
+        const auto errors = regression_errors({.samples = 2, .squared_error = 2, .absolute_error = 2}, constant);
+        REQUIRE(errors);
+        CHECK_FALSE(errors->r2);
+        CHECK(errors->rmse == 1);
+        CHECK_FALSE(regression_errors({.samples = 2}, two_blobs(2)));
+        CHECK_FALSE(regression_errors({}, constant));
     }
 
     TEST_CASE("the score is that of the forward passes, in the data's order") {

@@ -55,6 +55,8 @@ TEST_SUITE("core/model/loss") {
         const Score score = loss->evaluate(output, targets, nullptr);
         CHECK(score.loss == doctest::Approx((1.0 + 4.0) / 2 + (9.0 + 16.0) / 2));
         CHECK(score.correct == 0);
+        CHECK(score.squared_error == score.loss);
+        CHECK(score.absolute_error == doctest::Approx((1.0 + 2.0) / 2 + (3.0 + 4.0) / 2));
     }
 
     TEST_CASE("the gradients of both losses agree with central differences of the mean loss") {

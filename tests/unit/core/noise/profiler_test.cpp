@@ -204,9 +204,11 @@ TEST_SUITE("core/noise/profiler") {
     }
 
     TEST_CASE("a partition with a client that is too small is refused") {
-        const Partition partition{.indices = first(10), .offsets = {0, 6, 10}};
-        CHECK_NOTHROW(check_calibration(options_of(4, 4), partition));
-        CHECK_THROWS_WITH_AS(check_calibration(options_of(4, 5), partition), doctest::Contains("client 1 has 4"),
+        const Partition partition({{0, 1, 2, 3, 4, 5}, {6, 7, 8, 9}});
+        CHECK_NOTHROW(check_calibration(options_of(4, 4), partition, 0));
+        CHECK_THROWS_WITH_AS(check_calibration(options_of(4, 5), partition, 0), doctest::Contains("client 1 has 4"),
+                             InputError);
+        CHECK_THROWS_WITH_AS(check_calibration(options_of(4, 4), partition, 0.25), doctest::Contains("client 1 has 3"),
                              InputError);
     }
 
