@@ -159,7 +159,6 @@ void RunTotals::add(const RoundRecord& record, std::uint64_t up, std::uint64_t d
     bit_ops += record.bit_ops;
     train_seconds += record.train_seconds;
     probe_seconds += record.probe_seconds;
-    simulated_seconds += record.simulated_seconds;
     plan_changes += record.changes.size();
     if (record.test_loss)
         final_loss = record.test_loss;

@@ -74,7 +74,7 @@ struct RunTotals {
     double probe_seconds = 0;
     std::uint64_t plan_changes = 0;  ///< of one layer's width in one phase
     std::uint64_t whole_models = 0;
-    double simulated_seconds = 0;
+    double simulated_seconds = 0;  ///< at which the last round ended: the clock's, not a sum
 
     void add(const RoundRecord& record, std::uint64_t coordinates_up, std::uint64_t coordinates_down);
     /// fp32 bytes of the same coordinates over the bytes that crossed; 0 before anything did.

@@ -365,7 +365,7 @@ void Server::give_up(const RoundRecord& record, const std::string& reason) {
 void Server::keep(const RoundRecord& record, const RoundOutcome& outcome) {
     const std::uint64_t parameters = model_->schema().parameters();
     state_.totals.add(record, record.participants * parameters, outcome.sent_models * parameters);
-    state_.totals.simulated_seconds = convener_.seconds();  // a sum of rounded seconds would drift
+    state_.totals.simulated_seconds = convener_.seconds();
     state_.round = record.round;
     state_.evaluated_plan = record.plan;
     state_.log_line = to_json_line(record, model_->schema());

@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/optim/local_progress.hpp"
+#include "tests/unit/partly_trained.hpp"
 
 #include <algorithm>
 #include <array>
@@ -15,18 +16,9 @@
 #include <nlohmann/json.hpp>
 
 using namespace dither;
+using test::partly_trained;
 
 namespace {
-
-/// One layer of trained parameters and, behind them, untrained ones.
-Schema schema_of(std::int64_t trained, std::int64_t kept = 0) {
-    LayerSpec layer{.name = "fc1", .count = static_cast<std::size_t>(trained + kept)};
-    layer.tensors.push_back({.name = "weight", .shape = Shape{trained}});
-    if (kept > 0)
-        layer.tensors.push_back(
-            {.name = "mean", .shape = Shape{kept}, .offset = layer.count - std::size_t(kept), .trained = false});
-    return Schema({layer});
-}
 
 Job job_of(const StrategyOptions& options) {
     Job job;
@@ -40,7 +32,7 @@ constexpr std::array kOne{Contribution{.weight = 1, .steps = 1}};
 /// Three rounds of three clients, computed by make_strategies.py.
 struct Reference {
     nlohmann::json json = nlohmann::json::parse(std::ifstream(DITHER_GOLDEN_DIR "/strategies.json"));
-    Schema schema = schema_of(static_cast<std::int64_t>(json["start"].size()));
+    Schema schema = partly_trained(static_cast<std::int64_t>(json["start"].size()));
 
     Job job(const std::string& kind) const {
         const auto& o = json["options"];
@@ -160,7 +152,7 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("a control variate is a strategy's state, and stays 0 where nothing is trained") {
-        const Schema schema = schema_of(1, 1);
+        const Schema schema = partly_trained(1, 1);
         const auto strategy = make_strategy(job_of({.kind = "scaffold"}), schema);
         CHECK(std::ranges::equal(strategy->control(), std::array<float, 2>{0, 0}));
         std::array<float, 2> next{1, 0.5F};
@@ -179,7 +171,7 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("the order in which updates came does not show in a step") {
-        const Schema schema = schema_of(1);
+        const Schema schema = partly_trained(1);
         const auto strategy = make_strategy(job_of({.kind = "fednova"}), schema);
         std::array<Contribution, 3> cohort{Contribution{3, 7}, Contribution{1'000'000, 1}, Contribution{7, 1001}};
         std::array<float, 1> one{0.1F}, other{0.1F};
@@ -191,7 +183,7 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("no client's steps count for more than those of the samples that it can weigh") {
-        const Schema schema = schema_of(1);
+        const Schema schema = partly_trained(1);
         Job job = job_of({.kind = "fednova", .sample_cap = 640});
         job.train.batch_size = 32;
         const auto strategy = make_strategy(job, schema);
@@ -205,7 +197,7 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("running statistics become their mean, whatever is done with gradients") {
-        const Schema schema = schema_of(1, 1);
+        const Schema schema = partly_trained(1, 1);
         for (const char* kind : {"fedavg", "fedavgm", "fedadagrad", "fedadam", "fedyogi", "fednova", "scaffold"}) {
             CAPTURE(kind);
             const auto strategy = make_strategy(job_of({.kind = kind, .server_lr = 0.25}), schema);
@@ -217,7 +209,7 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("no client weighs more than the cap, whatever it says it has, and uniform weights are one number") {
-        const Schema schema = schema_of(1);
+        const Schema schema = partly_trained(1);
         const auto capped = make_strategy(job_of({.sample_cap = 100}), schema);
         CHECK(capped->weight(99) == 99);
         CHECK(capped->weight(101) == 100);
@@ -228,7 +220,7 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("fedavg carries no state from round to round, and nobody takes another's") {
-        const Schema schema = schema_of(2);
+        const Schema schema = partly_trained(2);
         const auto fedavg = make_strategy(job_of({}), schema);
         CHECK(fedavg->state().empty());
         CHECK_NOTHROW(fedavg->restore({}));
@@ -240,14 +232,14 @@ TEST_SUITE("aggregator/strategy") {
     }
 
     TEST_CASE("an update of another size is refused") {
-        const Schema schema = schema_of(2);
+        const Schema schema = partly_trained(2);
         const auto strategy = make_strategy(job_of({}), schema);
         std::array<float, 2> update{1, 2};
         CHECK_THROWS_AS(strategy->apply(std::array<float, 1>{1}, update, kOne), PreconditionError);
     }
 
     TEST_CASE("an unknown strategy is refused by the name of its key") {
-        const Schema schema = schema_of(1);
+        const Schema schema = partly_trained(1);
         CHECK_THROWS_WITH_AS(make_strategy(job_of({.kind = "krum"}), schema),
                              "federation.strategy.kind: expected one of \"fedavg\", \"fedavgm\", \"fedadagrad\", "
                              "\"fedadam\", \"fedyogi\", \"fednova\", \"scaffold\", found \"krum\"",

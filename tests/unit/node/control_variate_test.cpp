@@ -8,21 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "tests/unit/partly_trained.hpp"
 #include "tests/unit/temporary_folder.hpp"
 
 using namespace dither;
+using test::partly_trained;
 using test::TemporaryFolder;
 
 namespace {
-
-Schema schema_of(std::int64_t trained, std::int64_t kept = 0) {
-    LayerSpec layer{.name = "fc1", .count = static_cast<std::size_t>(trained + kept)};
-    layer.tensors.push_back({.name = "weight", .shape = Shape{trained}});
-    if (kept > 0)
-        layer.tensors.push_back(
-            {.name = "mean", .shape = Shape{kept}, .offset = static_cast<std::size_t>(trained), .trained = false});
-    return Schema({layer});
-}
 
 Job job_of(double lr, double correction) {
     Job job;
@@ -51,7 +44,7 @@ TEST_SUITE("node/control_variate") {
         const auto json = nlohmann::json::parse(std::ifstream(DITHER_GOLDEN_DIR "/strategies.json"));
         for (const auto& run : json["scaffold"]) {
             const std::size_t size = run["start"].size();
-            Bench bench(run["lr"], schema_of(static_cast<std::int64_t>(size)));
+            Bench bench(run["lr"], partly_trained(static_cast<std::int64_t>(size)));
             std::vector<std::uint32_t> counted(run["samples"].size());
             std::vector<float> control(size);
             const auto keep = [&](std::uint32_t client, std::uint32_t round, const nlohmann::json& update) {
@@ -78,7 +71,7 @@ TEST_SUITE("node/control_variate") {
     }
 
     TEST_CASE("what is not trained has no control variate") {
-        Bench bench(0.5, schema_of(1, 1));
+        Bench bench(0.5, partly_trained(1, 1));
         bench.variate.begin({.round = 1, .client = 3});
         bench.variate.keep(std::vector<float>{0.5F, 0}, std::vector<float>{2, 4}, 2);
         bench.variate.begin({.round = 2, .client = 3, .counted = 1});
@@ -87,7 +80,7 @@ TEST_SUITE("node/control_variate") {
     }
 
     TEST_CASE("a share of the correction leaves that share of the last one in the next") {
-        Bench bench(0.5, schema_of(1), 0.25);
+        Bench bench(0.5, partly_trained(1), 0.25);
         bench.variate.begin({.round = 1, .client = 3});
         bench.variate.keep(std::vector<float>{8}, std::vector<float>{3}, 2);
         bench.variate.begin({.round = 2, .client = 3, .counted = 1});
@@ -98,7 +91,7 @@ TEST_SUITE("node/control_variate") {
     }
 
     TEST_CASE("one that is not finite is not kept") {
-        Bench bench(0.5, schema_of(1));
+        Bench bench(0.5, partly_trained(1));
         bench.variate.begin({.round = 1, .client = 3});
         const std::vector<float> update{std::numeric_limits<float>::max()};
         CHECK_THROWS_AS(bench.variate.keep(update, update, 1), TrainingError);
@@ -107,7 +100,7 @@ TEST_SUITE("node/control_variate") {
     }
 
     TEST_CASE("a round that was not begun keeps nothing") {
-        Bench bench(0.5, schema_of(1));
+        Bench bench(0.5, partly_trained(1));
         const std::vector<float> update{1};
         CHECK_THROWS_AS(bench.variate.keep(update, update, 1), PreconditionError);
         bench.variate.begin({.round = 1, .client = 3});

@@ -72,6 +72,22 @@ struct Stage {
         return plan;
     }
 
+    /// For client 2, whose update of round `counted` was counted last.
+    RoundPlan plan_of(std::uint32_t round, std::uint32_t counted) const {
+        RoundPlan plan = plan_for(2);
+        plan.round = plan.parts[0].round = round;
+        plan.counted = counted;
+        return plan;
+    }
+
+    /// What a session that has just begun answers.
+    std::vector<std::byte> payload_of(const RoundPlan& plan) {
+        next<Hello>();
+        hub.send(peer, Welcome{to_toml(job)});
+        hub.send(peer, plan);
+        return next<Update>().payload;
+    }
+
     PeerId peer = 0;
 };
 
@@ -252,13 +268,7 @@ TEST_SUITE("node/session") {
             Stage stage;
             stage.job.codec.uplink.kind = kind;
             stage.job.output.dir = folder.path() / "run";
-            stage.next<Hello>();
-            stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
-            RoundPlan plan = stage.plan_for(2);
-            plan.round = plan.parts[0].round = round;
-            plan.counted = counted;
-            stage.hub.send(stage.peer, plan);
-            return stage.next<Update>().payload;
+            return stage.payload_of(stage.plan_of(round, counted));
         };
         const Schema schema({{.name = "fc1", .count = 10, .tensors = {{"weight", Shape{10}, 0}}}});
         const auto decoded = [&](const std::string& kind, const std::vector<std::byte>& payload) {
@@ -291,14 +301,9 @@ TEST_SUITE("node/session") {
             stage.job.federation.strategy.kind = "scaffold";
             stage.job.train.optimizer.momentum = 0;
             stage.job.output.dir = folder.path() / "run";
-            stage.next<Hello>();
-            stage.hub.send(stage.peer, Welcome{to_toml(stage.job)});
-            RoundPlan plan = stage.plan_for(2);
-            plan.round = plan.parts[0].round = round;
-            plan.counted = counted;
+            RoundPlan plan = stage.plan_of(round, counted);
             plan.broadcast = broadcast_digest(std::vector<float>(10, 0.25F), std::vector<float>(10));
-            stage.hub.send(stage.peer, plan);
-            return stage.next<Update>().payload;
+            return stage.payload_of(plan);
         };
         const auto first = payload_of(1, 0);
         CHECK(std::filesystem::exists(folder.path() / "run" / "clients" / "controls" / "client-2.residual"));
