@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +14,8 @@
 #include "core/error.hpp"
 #include "core/inference/integer_network.hpp"
 #include "core/model/calibrate.hpp"
+#include "core/model/flatness.hpp"
+#include "core/precision/curvature.hpp"
 #include "core/version.hpp"
 #include "examples/evaluate/cost.hpp"
 #include "examples/evaluate/subject.hpp"
@@ -23,6 +26,10 @@ namespace {
 constexpr std::string_view kCheckpointMagic = "DITHMDL1";
 /// The same for everyone, so that corrupted images are, whoever trained on which seed.
 constexpr std::uint32_t kCorruptionSeed = 1;
+
+/// Of --flatness: Hessians take many passes over their samples, and the steps are up to what 3 bits round away.
+constexpr std::size_t kHessianSamples = 100;
+constexpr std::array kRadii{0.0, 0.05, 0.1, 0.2, 0.3, 0.5};
 
 /// inputs -> outputs, [batch, outputs]
 using Forward = std::function<Tensor(const Tensor&)>;
@@ -113,6 +120,8 @@ public:
             add_corruption(corruption);
         if (options_.errors > 0)
             add_errors();
+        if (options_.flatness > 0)
+            add_flatness();
         if (integer_)
             add_integer();
         return std::move(report_);
@@ -176,6 +185,24 @@ private:
             measure_errors(*model, subject_.train(), subject_.calibration(), subject_.job().quantize, options_.errors);
     }
 
+    void add_flatness() {
+        const auto model = subject_.model(model_->max_batch());
+        std::vector<std::uint32_t> first(std::min<std::size_t>(kHessianSamples, subject_.test().size()));
+        std::iota(first.begin(), first.end(), 0U);
+        Batch batch;
+        subject_.test().gather(first, batch);
+        std::vector<LayerStatistics> statistics(model->schema().layer_count());
+        CurvatureProbe().measure(*model, *loss_, batch, Probe::curvature_norm, subject_.key(), statistics);
+
+        FlatnessReport flatness{
+            .directions = options_.flatness, .along = {}, .hessian_samples = first.size(), .layers = {}};
+        for (std::size_t i = 0; i < statistics.size(); ++i)
+            flatness.layers.push_back({model->schema().layers()[i].name, statistics[i].curvature_norm});
+        flatness.along =
+            loss_along_directions(*model, *loss_, subject_.test(), kRadii, options_.flatness, subject_.key());
+        report_.flatness = std::move(flatness);
+    }
+
     void add_integer() {
         IntegerNetwork network(*integer_, options_.batch);
         report_.quantized->speed = speed_of(network, subject_.test());
@@ -232,6 +259,8 @@ void require_no_change(const EvaluateOptions& options) {
         fail_for_converted(options, "--convert");
     if (options.errors > 0)
         fail_for_converted(options, "--errors");
+    if (options.flatness > 0)
+        fail_for_converted(options, "--flatness");
     if (options.data.empty())
         throw InputError(
             fmt::format("{}: expected --data PATH: a converted model does not say where its data are", options.model));

@@ -75,6 +75,10 @@ std::optional<int> parse(int argc, char** argv, EvaluateOptions& options) {
     app.add_option("--errors", options.errors, "Measure the rounding errors of weights and activations at so many bits")
         ->type_name("BITS")
         ->check(CLI::Range(2, 8));
+    app.add_option("--flatness", options.flatness,
+                   "Measure the loss along so many random directions, and the Hessian of each layer")
+        ->type_name("DIRECTIONS")
+        ->check(CLI::Range(1U, 1000U));
     app.add_flag("--json", options.json, "One JSON object instead of tables");
     app.add_option("--batch", options.batch, "Samples at once, for the throughput")
         ->capture_default_str()

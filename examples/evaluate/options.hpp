@@ -23,9 +23,10 @@ struct EvaluateOptions {
     std::string observer;                      ///< of weights and activations; empty: the job's
     std::optional<std::uint32_t> calibration;  ///< training samples; absent: kCalibrationSamples
     std::vector<Corruption> corruptions;
-    bool average = true;  ///< take the averaged model, where there is one
-    std::string convert;  ///< the file to write
-    int errors = 0;       ///< bits whose rounding errors are measured; 0: none
+    bool average = true;         ///< take the averaged model, where there is one
+    std::string convert;         ///< the file to write
+    int errors = 0;              ///< bits whose rounding errors are measured; 0: none
+    std::uint32_t flatness = 0;  ///< random directions along which the loss is measured; 0: none
     bool json = false;
     std::int64_t batch = kEvaluationBatch;  ///< of the throughput
     std::uint64_t limit = 0;                ///< test samples at most; 0: all

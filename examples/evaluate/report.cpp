@@ -75,6 +75,7 @@ public:
         layers();
         corruptions();
         errors();
+        flatness();
         conversion();
         return std::move(text_);
     }
@@ -183,6 +184,18 @@ private:
              error.deviation, error.skewness, error.excess_kurtosis, error.kolmogorov, absolute, relative);
     }
 
+    void flatness() {
+        if (!report_.flatness)
+            return;
+        const FlatnessReport& flatness = *report_.flatness;
+        line("\n  loss along {} random directions, steps in norms of a filter", flatness.directions);
+        for (std::size_t i = 0; i < flatness.along.radii.size(); ++i)
+            line("  {:<22} {:>14.4f}", flatness.along.radii[i], flatness.along.loss[i]);
+        line("\n  norm of each layer's block of the Hessian, on {} samples", flatness.hessian_samples);
+        for (const FlatnessReport::Layer& layer : flatness.layers)
+            line("  {:<22} {:>14.4g}", layer.name, layer.hessian_norm);
+    }
+
     void conversion() {
         if (!report_.conversion)
             return;
@@ -276,6 +289,31 @@ Json json_of(const LayerErrors& layer) {
             {"relative_ratio", layer.relative_ratio}};
 }
 
+Json json_of(const FlatnessReport& flatness) {
+    Json layers = Json::array();
+    for (const FlatnessReport::Layer& layer : flatness.layers)
+        layers.push_back({{"name", layer.name}, {"hessian_norm", layer.hessian_norm}});
+    std::vector<double> rise = flatness.along.loss;
+    for (double& loss : rise)
+        loss -= flatness.along.loss.front();
+    return {{"directions", flatness.directions},
+            {"radii", flatness.along.radii},
+            {"loss", flatness.along.loss},
+            {"loss_rise", rise},
+            {"hessian_samples", flatness.hessian_samples},
+            {"hessian_norm", flatness.hessian_norm()},
+            {"layers", layers}};
+}
+
+/// The middle of each bin of a histogram of errors; those beyond either end a bin further out.
+std::vector<double> bin_centers() {
+    constexpr double kWidth = 2 * kErrorSpan / kErrorBins;
+    std::vector<double> centers;
+    for (std::size_t bin = 0; bin < kErrorBins + 2; ++bin)
+        centers.push_back(-kErrorSpan + (static_cast<double>(bin) - 0.5) * kWidth);
+    return centers;
+}
+
 Json json_of(const std::optional<ConversionReport>& conversion, std::size_t parameters) {
     if (!conversion)
         return nullptr;
@@ -305,6 +343,13 @@ std::string in_words(std::span<const LayerReport> layers) {
                        common(layers, &LayerReport::activations));
 }
 
+double FlatnessReport::hessian_norm() const {
+    double largest = 0;
+    for (const Layer& layer : layers)
+        largest = std::max(largest, layer.hessian_norm);
+    return largest;
+}
+
 std::string to_table(const Report& report) {
     return Table(report).text();
 }
@@ -332,7 +377,10 @@ std::string to_json(const Report& report) {
     if (!report.errors.empty())
         json["errors"] = {{"bits", report.errors_bits},
                           {"histogram_span_deviations", kErrorSpan},
+                          {"centers", bin_centers()},
                           {"layers", list_of(report.errors)}};
+    if (report.flatness)
+        json["flatness"] = json_of(*report.flatness);
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n';  // names may be any bytes
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/data/corruption.hpp"
 #include "core/model/evaluate.hpp"
+#include "core/model/flatness.hpp"
 #include "core/noise/errors.hpp"
 
 namespace dither {
@@ -55,6 +56,22 @@ struct CorruptionReport {
     std::optional<Quality> quantized;
 };
 
+/// How flat the loss is around the model, in fp32.
+struct FlatnessReport {
+    struct Layer {
+        std::string name;
+        double hessian_norm = 0;  ///< spectral norm of the layer's block of the Hessian
+    };
+
+    std::uint32_t directions = 0;
+    LossAlongDirections along;
+    std::size_t hessian_samples = 0;
+    std::vector<Layer> layers;
+
+    /// The largest block's: the norm of the whole Hessian is at least that.
+    double hessian_norm() const;
+};
+
 struct ConversionReport {
     std::string file;  ///< empty: not written
     std::size_t bytes = 0;
@@ -81,6 +98,7 @@ struct Report {
     std::string no_integer_form;  ///< why; empty where there is one, or nothing is quantized
     std::vector<LayerReport> layers;
     std::vector<CorruptionReport> corruptions;
+    std::optional<FlatnessReport> flatness;
     std::optional<ConversionReport> conversion;
     int errors_bits = 0;
     std::vector<LayerErrors> errors;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <regex>
 #include <set>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "core/error.hpp"
 #include "core/sha256.hpp"
 #include "core/version.hpp"
+#include "examples/study/strict_table.hpp"
 
 namespace dither {
 
@@ -34,7 +36,8 @@ std::vector<Setting> settings_of(const Study& study, const Row& row, const Study
         settings.insert(settings.end(), more.begin(), more.end());
     };
     append(study.methods[row.method].settings);
-    append(study.grid_point(row.point));
+    for (const GridValue& value : study.grid_point(row.point))
+        append(value.settings);
     append(study.profile);
     for (const std::string& override : text.overrides) {
         const std::size_t equals = std::min(override.find('='), override.size());
@@ -63,6 +66,17 @@ Job resolve(const StudyText& text, const std::vector<Setting>& settings) {
     return job;
 }
 
+/// Throws InputError where an evaluation asks for a key that no job has.
+void check_arguments(const Study& study, const std::string& job) {
+    for (const Evaluation& evaluation : study.evaluations) {
+        try {
+            fill_in(evaluation.arguments, job);
+        } catch (const InputError& error) {
+            throw InputError(fmt::format("[[evaluate]] \"{}\": {}", evaluation.name, error.what()));
+        }
+    }
+}
+
 /// Gives the row its cell or its problem; a cell that is new.
 std::optional<Cell> assign_cell(const Study& study, const StudyText& text, Row& row) {
     const std::vector<Setting> settings = settings_of(study, row, text);
@@ -75,6 +89,14 @@ std::optional<Cell> assign_cell(const Study& study, const StudyText& text, Row& 
         row.problem = error.what();
         return std::nullopt;
     }
+}
+
+/// The value at "section.key" of a job. Throws InputError where there is none.
+std::string value_in(const toml::table& job, std::string_view key) {
+    const toml::node_view<const toml::node> found = job.at_path(key);
+    if (!found || found.is_table() || found.is_array())
+        throw InputError(fmt::format("there is no key {} with a number or a text in the job", key));
+    return found.is_string() ? found.as_string()->get() : to_inline_toml(*found.node());
 }
 
 std::vector<json> read_lines(const fs::path& file) {
@@ -98,8 +120,17 @@ json read_json(const fs::path& file) {
     return object;
 }
 
+std::vector<std::string> fill_in(std::vector<std::string> arguments, const std::string& job) {
+    static const std::regex kPlace(R"(\{([a-z0-9_.]+)\})");
+    const toml::table table = toml::parse(job);
+    for (std::string& argument : arguments)
+        for (std::smatch found; std::regex_search(argument, found, kPlace);)
+            argument = found.prefix().str() + value_in(table, found[1].str()) + found.suffix().str();
+    return arguments;
+}
+
 StudyPlan plan_cells(const Study& study, const StudyText& text) {
-    parse_job(text.job, text.job_file);  // its own faults are no method's
+    check_arguments(study, to_toml(parse_job(text.job, text.job_file)));  // the job's own faults are no method's
     StudyPlan plan;
     std::vector<std::pair<std::size_t, Cell>> found;  // with the seed's place
     std::set<std::string> hashes;

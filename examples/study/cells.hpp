@@ -34,6 +34,10 @@ struct StudyPlan {
 /// Throws InputError where the job file is wrong, or a single key that the study sets: it names the study's line.
 StudyPlan plan_cells(const Study& study, const StudyText& text);
 
+/// An evaluation's arguments with "{section.key}" replaced by that key's value in the job. Throws InputError where
+/// there is no such key.
+std::vector<std::string> fill_in(std::vector<std::string> arguments, const std::string& job);
+
 /// One program that a cell runs. `name`.json in the cell's folder, written durably, says that it is done, and
 /// `name`.failed.json that it failed.
 struct CellStep {

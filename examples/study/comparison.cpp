@@ -98,14 +98,14 @@ std::vector<MethodSummary> compare(const Study& study, std::size_t metric, const
     return summaries;
 }
 
-std::string short_text(const Setting& setting) {
-    return fmt::format("{} = {}", setting.key.substr(setting.key.rfind('.') + 1), setting.value);
+std::string short_text(const GridValue& value) {
+    return fmt::format("{} = {}", value.key.substr(value.key.rfind('.') + 1), value.text);
 }
 
 std::string point_label(const Study& study, std::size_t point) {
     std::string label;
-    for (const Setting& setting : study.grid_point(point))
-        label += (label.empty() ? "" : ", ") + short_text(setting);
+    for (const GridValue& value : study.grid_point(point))
+        label += (label.empty() ? "" : ", ") + short_text(value);
     return label;
 }
 

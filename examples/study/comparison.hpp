@@ -39,7 +39,7 @@ struct MethodSummary {
 std::vector<MethodSummary> compare(const Study& study, std::size_t metric, const std::vector<Result>& results);
 
 /// "alpha = 0.1" of federation.partition.alpha.
-std::string short_text(const Setting& setting);
+std::string short_text(const GridValue& value);
 /// "alpha = 0.1, bits = 4" of the grid's keys without their tables; empty without a grid.
 std::string point_label(const Study& study, std::size_t point);
 

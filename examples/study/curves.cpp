@@ -1,6 +1,9 @@
 #include "examples/study/curves.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <optional>
 
@@ -11,22 +14,51 @@ namespace {
 
 using nlohmann::json;
 
+using Column = std::vector<std::optional<double>>;
+
 /// One number of each round of a run, in its order; absent where it has none.
-std::vector<std::optional<double>> column(const std::vector<json>& rounds, const std::string& key, bool cumulated) {
+Column column(const std::vector<json>& rounds, const std::string& key) {
     const std::vector<JsonStep> steps = parse_json_steps(key);
-    std::vector<std::optional<double>> values;
-    double sum = 0;
-    for (const json& round : rounds) {
-        const auto value = number_at(round, steps);
-        sum += value.value_or(0);
-        values.push_back(cumulated ? std::optional(sum) : value);
+    Column values;
+    for (const json& round : rounds)
+        values.push_back(number_at(round, steps));
+    return values;
+}
+
+/// The sum of the keys in each round, or in all rounds so far, where absent numbers count as none.
+Column sum_of(const std::vector<json>& rounds, const std::vector<std::string>& keys, bool cumulated) {
+    Column sums(rounds.size(), 0.0);
+    for (const std::string& key : keys) {
+        const Column values = column(rounds, key);
+        for (std::size_t i = 0; i < sums.size(); ++i)
+            if (!values[i] && !cumulated)
+                sums[i] = std::nullopt;
+            else if (sums[i])
+                sums[i] = *sums[i] + values[i].value_or(0);
     }
+    for (std::size_t i = 1; cumulated && i < sums.size(); ++i)
+        sums[i] = *sums[i] + *sums[i - 1];
+    return sums;
+}
+
+/// The numbers of a list; empty if there is none, or something else in it.
+std::vector<double> numbers_in(const json* list) {
+    if (list == nullptr || !list->is_array() ||
+        !std::ranges::all_of(*list, [](const json& value) { return value.is_number(); }))
+        return {};
+    return list->get<std::vector<double>>();
+}
+
+/// With the value before in place of an absent one.
+Column filled(Column values) {
+    for (std::size_t i = 1; i < values.size(); ++i)
+        if (!values[i])
+            values[i] = values[i - 1];
     return values;
 }
 
 /// Row `i` of every column; nothing if a value is absent.
-std::optional<std::vector<double>> row_of(const std::vector<std::vector<std::optional<double>>>& columns,
-                                          std::size_t i) {
+std::optional<std::vector<double>> row_of(const std::vector<Column>& columns, std::size_t i) {
     std::vector<double> row;
     for (const auto& values : columns) {
         if (!values[i])
@@ -38,28 +70,28 @@ std::optional<std::vector<double>> row_of(const std::vector<std::vector<std::opt
 
 }  // namespace
 
-const Curves::Rounds& Curves::rounds_of(const std::string& cell) {
+const CellRecord& Curves::record_of(const std::string& cell) {
     const auto found = read_.find(cell);
     return found != read_.end() ? found->second
-                                : read_.emplace(cell, folder_.cell(cell, study_).read(true).rounds).first->second;
+                                : read_.emplace(cell, folder_.cell(cell, study_).read(true)).first->second;
 }
 
-std::vector<const Curves::Rounds*> Curves::runs_of(std::size_t method, std::size_t point) {
-    std::vector<const Rounds*> runs;
+std::vector<const CellRecord*> Curves::runs_of(std::size_t method, std::size_t point) {
+    std::vector<const CellRecord*> runs;
     for (const Result& result : results_)
         if (result.row.method == method && result.row.point == point && result.state == RowState::done)
-            runs.push_back(&rounds_of(result.row.cell));
+            runs.push_back(&record_of(result.row.cell));
     return runs;
 }
 
 std::vector<CurvePoint> Curves::mean_curve(std::size_t method, std::size_t point, const std::string& key,
-                                           const std::string& over, bool cumulated) {
-    std::vector<std::vector<std::optional<double>>> xs, ys;
+                                           const std::vector<std::string>& over, bool cumulated) {
+    std::vector<Column> xs, ys;
     std::size_t length = std::numeric_limits<std::size_t>::max();
-    for (const Rounds* run : runs_of(method, point)) {
-        xs.push_back(column(*run, over, cumulated));
-        ys.push_back(column(*run, key, false));
-        length = std::min(length, run->size());
+    for (const CellRecord* run : runs_of(method, point)) {
+        xs.push_back(sum_of(run->rounds, over, cumulated));
+        ys.push_back(column(run->rounds, key));
+        length = std::min(length, run->rounds.size());
     }
     std::vector<CurvePoint> curve;
     for (std::size_t i = 0; !xs.empty() && i < length; ++i) {
@@ -71,10 +103,44 @@ std::vector<CurvePoint> Curves::mean_curve(std::size_t method, std::size_t point
     return curve;
 }
 
-const std::vector<json>& Curves::first_run(std::size_t method) {
-    static const Rounds kNone;
-    const auto runs = runs_of(method, 0);
-    return runs.empty() ? kNone : *runs.front();
+const std::vector<json>& Curves::first_run(std::size_t method, std::size_t point) {
+    static const std::vector<json> kNone;
+    const auto runs = runs_of(method, point);
+    return runs.empty() ? kNone : runs.front()->rounds;
+}
+
+std::vector<double> Curves::mean_list(std::size_t method, std::size_t point, const MetricPath& path) {
+    std::vector<double> sum;
+    double runs = 0;
+    for (const CellRecord* run : runs_of(method, point)) {
+        const std::vector<double> list = numbers_in(find_value(path, *run));
+        if (list.empty() || (!sum.empty() && list.size() != sum.size()))
+            return {};
+        sum.resize(list.size());
+        std::ranges::transform(list, sum, sum.begin(), std::plus());
+        ++runs;
+    }
+    for (double& value : sum)
+        value /= runs;
+    return sum;
+}
+
+std::map<std::string, std::vector<Point>> Curves::layer_points(std::size_t method, std::size_t point,
+                                                               const std::string& x, const std::string& y) {
+    std::map<std::string, std::vector<Point>> points;
+    for (const CellRecord* run : runs_of(method, point)) {
+        const std::size_t layers = run->rounds.empty() ? 0 : run->rounds.front().value("layers", json::array()).size();
+        for (std::size_t i = 0; i < layers; ++i) {
+            const std::string layer = fmt::format("layers[{}].", i);
+            const Column xs = filled(column(run->rounds, layer + x));
+            const Column ys = filled(column(run->rounds, layer + y));
+            auto& own = points[run->rounds.front().at("layers")[i].value("name", layer)];
+            for (std::size_t round = 0; round < xs.size(); ++round)
+                if (xs[round] && ys[round])
+                    own.push_back({*xs[round], *ys[round]});
+        }
+    }
+    return points;
 }
 
 }  // namespace dither

@@ -1,4 +1,4 @@
-// Keys of rounds.jsonl over the rounds, averaged over the seeds of a method.
+// What a plot needs of the cells' files beyond metrics, averaged over the seeds of a method.
 #pragma once
 
 #include <map>
@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "examples/study/results.hpp"
+#include "examples/study/statistics.hpp"
 
 namespace dither {
 
@@ -15,28 +16,32 @@ struct CurvePoint {
     double deviation = 0;  ///< between the seeds; 0 of one
 };
 
-/// Reads the rounds of finished cells, each file once. Not thread-safe.
+/// Reads the files of finished cells, each one once. Not thread-safe.
 class Curves {
 public:
     Curves(const Study& study, const StudyFolder& folder, const std::vector<Result>& results)
         : study_(study), folder_(folder), results_(results) {}
 
-    /// `key` over `over`, whose sum so far counts if `cumulated`. Round by round, as many as the shortest run has;
-    /// rounds in which a seed has no value are left out.
+    /// `key` of rounds.jsonl over the sum of `over`, so far if `cumulated`. Round by round, as many as the shortest run
+    /// has; rounds in which a seed has no value are left out.
     std::vector<CurvePoint> mean_curve(std::size_t method, std::size_t point, const std::string& key,
-                                       const std::string& over, bool cumulated);
-    /// The rounds of the method's first finished seed at the grid's first point; empty if there is none.
-    const std::vector<nlohmann::json>& first_run(std::size_t method);
+                                       const std::vector<std::string>& over, bool cumulated);
+    /// The rounds of the method's first finished seed; empty if there is none.
+    const std::vector<nlohmann::json>& first_run(std::size_t method, std::size_t point);
+    /// The mean of a list of numbers over the seeds; empty where one has none, or one of another length.
+    std::vector<double> mean_list(std::size_t method, std::size_t point, const MetricPath& path);
+    /// By a layer's name, its keys `x` and `y` in every round of every seed. A round without one has the value before.
+    std::map<std::string, std::vector<Point>> layer_points(std::size_t method, std::size_t point, const std::string& x,
+                                                           const std::string& y);
 
 private:
-    using Rounds = std::vector<nlohmann::json>;
-    std::vector<const Rounds*> runs_of(std::size_t method, std::size_t point);
-    const Rounds& rounds_of(const std::string& cell);
+    std::vector<const CellRecord*> runs_of(std::size_t method, std::size_t point);
+    const CellRecord& record_of(const std::string& cell);
 
     const Study& study_;
     const StudyFolder& folder_;
     const std::vector<Result>& results_;
-    std::map<std::string, Rounds> read_;
+    std::map<std::string, CellRecord> read_;
 };
 
 }  // namespace dither

@@ -190,6 +190,19 @@ std::optional<double> number_at(const json& from, const std::vector<JsonStep>& s
     return found != nullptr && found->is_number() ? std::optional(found->get<double>()) : std::nullopt;
 }
 
+const json* find_value(const MetricPath& path, const CellRecord& cell) {
+    switch (path.source) {
+        case MetricSource::round:
+            return follow(round_of(path, cell), path.steps);
+        case MetricSource::evaluate:
+            return follow(cell.evaluations.at(path.evaluation), path.steps);
+        case MetricSource::summary:
+            return follow(cell.summary, path.steps);
+        default:
+            return nullptr;
+    }
+}
+
 std::optional<double> value_of(const MetricPath& path, const CellRecord& cell) {
     switch (path.source) {
         case MetricSource::round:

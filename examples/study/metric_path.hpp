@@ -50,6 +50,8 @@ std::vector<JsonStep> parse_json_steps(std::string_view text);
 /// The value; nothing where it is null: a run that has none, such as the accuracy of a regression. Throws FormatError
 /// that names the nearest key where there is no such value at all.
 std::optional<double> value_of(const MetricPath& path, const CellRecord& cell);
+/// What the path leads to, whatever it is; null if there is no such thing. For paths to one value, not over the rounds.
+const nlohmann::json* find_value(const MetricPath& path, const CellRecord& cell);
 /// What the steps lead to; null if there is no such thing.
 const nlohmann::json* follow(const nlohmann::json& from, const std::vector<JsonStep>& steps);
 /// The number there; nothing if there is none.

@@ -8,8 +8,12 @@
 
 namespace dither {
 
-/// Reads one plot, whose names of methods, metrics and axes are the study's. Throws InputError.
-Plot read_plot(StrictTable& table, const Study& study);
+/// Reads a table's plot, or those of the grid's points, whose names of methods, metrics and axes are the study's.
+/// Throws InputError.
+std::vector<Plot> read_plots(StrictTable& table, const Study& study);
+
+/// `text`, the key's value, as a path whose [[evaluate]] the study has. Throws InputError.
+MetricPath read_path(StrictTable& table, std::string_view key, const std::string& text, const Study& study);
 
 /// Throws InputError at the key's place that names the nearest of `known`.
 [[noreturn]] void fail_unknown(const StrictTable& table, std::string_view key, std::string_view what,

@@ -10,6 +10,7 @@
 #include "core/durable_file.hpp"
 #include "core/version.hpp"
 #include "examples/study/comparison.hpp"
+#include "examples/study/draw.hpp"
 #include "examples/study/plots.hpp"
 
 namespace dither {

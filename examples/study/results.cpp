@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
@@ -13,8 +14,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;  // keys as they are written down
 
-bool is_of_rounds(const MetricPath& path) {
-    return path.source == MetricSource::round || path.source == MetricSource::rounds;
+bool is_of_rounds(const std::optional<MetricPath>& path) {
+    return path && (path->source == MetricSource::round || path->source == MetricSource::rounds);
 }
 
 Result failed(Result result, std::string why) {
@@ -71,20 +72,20 @@ std::string csv_value(const std::string& toml) {
 }  // namespace
 
 bool needs_rounds(const Study& study) {
-    for (const Metric& metric : study.metrics)
-        if (is_of_rounds(metric.from) || (metric.minus && is_of_rounds(*metric.minus)) ||
-            (metric.over && is_of_rounds(*metric.over)))
-            return true;
-    return false;
+    return std::ranges::any_of(study.metrics, [](const Metric& metric) {
+        return is_of_rounds(metric.from) || is_of_rounds(metric.plus) || is_of_rounds(metric.minus) ||
+               is_of_rounds(metric.over);
+    });
 }
 
 std::optional<double> measure(const Metric& metric, const CellRecord& cell) {
     const auto from = value_of(metric.from, cell);
+    const auto plus = metric.plus ? value_of(*metric.plus, cell) : std::optional(0.0);
     const auto minus = metric.minus ? value_of(*metric.minus, cell) : std::optional(0.0);
     const auto over = metric.over ? value_of(*metric.over, cell) : std::optional(1.0);
-    if (!from || !minus || !over)
+    if (!from || !plus || !minus || !over)
         return std::nullopt;
-    const double value = metric.scale * (*from - *minus) / *over;
+    const double value = metric.scale * (*from + *plus - *minus) / *over;
     return std::isfinite(value) ? std::optional(value) : std::nullopt;
 }
 
@@ -105,8 +106,8 @@ std::string to_jsonl(const Study& study, const std::vector<Result>& results) {
     std::string text;
     for (const Result& result : results) {
         Json line{{"method", study.methods[result.row.method].name}};
-        for (const Setting& setting : study.grid_point(result.row.point))
-            line["grid"][setting.key] = json_value(setting.value);
+        for (const GridValue& value : study.grid_point(result.row.point))
+            line["grid"][value.key] = json_value(value.text);
         line["seed"] = result.row.seed;
         for (std::size_t i = 0; i < study.metrics.size(); ++i)
             line["metrics"][study.metrics[i].name] = result.values[i] ? Json(*result.values[i]) : Json(nullptr);
@@ -131,8 +132,8 @@ std::string to_csv(const Study& study, const std::vector<Result>& results) {
     text += ",hash,seconds,failed\n";
     for (const Result& result : results) {
         text += csv_field(study.methods[result.row.method].name);
-        for (const Setting& setting : study.grid_point(result.row.point))
-            text += ',' + csv_value(setting.value);
+        for (const GridValue& value : study.grid_point(result.row.point))
+            text += ',' + csv_value(value.text);
         text += fmt::format(",{}", result.row.seed);
         for (const auto& value : result.values)
             text += value ? fmt::format(",{}", *value) : ",";

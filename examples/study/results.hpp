@@ -23,7 +23,7 @@ struct Result {
     std::vector<std::optional<double>> values;  ///< one a metric of the study; all absent unless done
 };
 
-/// scale * (from - minus) / over; nothing where a part is null or the result not finite. Throws FormatError.
+/// scale * (from + plus - minus) / over; nothing where a part is null or the result not finite. Throws FormatError.
 std::optional<double> measure(const Metric& metric, const CellRecord& cell);
 
 /// A result for each row of the plan, in its order. A cell whose files do not have a metric counts as failed.

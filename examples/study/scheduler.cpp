@@ -104,7 +104,8 @@ Command Scheduler::command_for(std::size_t cell, const CellStep& step) const {
     Command command{.arguments = options_.simulate, .output = folder.output(step), .errors = folder.log(step)};
     if (step.evaluates)
         command.arguments = {options_.evaluate};
-    command.arguments.insert(command.arguments.end(), step.arguments.begin(), step.arguments.end());
+    const auto arguments = step.evaluates ? fill_in(step.arguments, cells_[cell].job) : step.arguments;
+    command.arguments.insert(command.arguments.end(), arguments.begin(), arguments.end());
     if (!step.evaluates) {
         const auto& more = options_.simulate_arguments;
         command.arguments.insert(command.arguments.end(), more.begin(), more.end());

@@ -97,6 +97,18 @@ double approximate_p(std::span<const Ranked> ranked, std::size_t smaller) {
     return std::min(1.0, 2 * boost::math::cdf(kNormal, z));
 }
 
+/// The rank of each value from 1; equal ones share their mean.
+std::vector<double> mean_ranks(std::span<const double> values) {
+    std::vector<double> sorted(values.begin(), values.end());
+    std::ranges::sort(sorted);
+    std::vector<double> ranks;
+    for (const double value : values) {
+        const auto equal = std::ranges::equal_range(sorted, value);
+        ranks.push_back(static_cast<double>(equal.begin() - sorted.begin() + 1 + (equal.end() - sorted.begin())) / 2);
+    }
+    return ranks;
+}
+
 }  // namespace
 
 double mean(std::span<const double> values) {
@@ -184,6 +196,23 @@ std::vector<double> holm(std::span<const double> p_values) {
 std::optional<double> cohens_dz(std::span<const double> differences) {
     const auto spread = deviation(differences);
     return spread && *spread > 0 ? std::optional(mean(differences) / *spread) : std::nullopt;
+}
+
+std::optional<double> rank_correlation(std::span<const Point> points) {
+    std::vector<double> xs, ys;
+    for (const Point& p : points) {
+        xs.push_back(p.x);
+        ys.push_back(p.y);
+    }
+    const std::vector<double> x = mean_ranks(xs), y = mean_ranks(ys);
+    const double middle = static_cast<double>(points.size() + 1) / 2;
+    double xx = 0, yy = 0, xy = 0;
+    for (std::size_t i = 0; i < points.size(); ++i) {
+        xx += (x[i] - middle) * (x[i] - middle);
+        yy += (y[i] - middle) * (y[i] - middle);
+        xy += (x[i] - middle) * (y[i] - middle);
+    }
+    return xx > 0 && yy > 0 ? std::optional(xy / std::sqrt(xx * yy)) : std::nullopt;
 }
 
 std::vector<bool> pareto_front(std::span<const Point> points, bool higher_x, bool higher_y) {

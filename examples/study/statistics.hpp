@@ -56,6 +56,8 @@ struct Point {
     double x = 0;
     double y = 0;
 };
+/// Spearman's: the correlation of the ranks, ties sharing their mean. Nothing where either side is all the same.
+std::optional<double> rank_correlation(std::span<const Point> points);
 /// Which points no other one beats: as good in both directions and better in one.
 std::vector<bool> pareto_front(std::span<const Point> points, bool higher_x, bool higher_y);
 

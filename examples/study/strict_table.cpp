@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <sstream>
+#include <utility>
 
 #include "core/error.hpp"
 #include "core/words.hpp"
@@ -217,9 +218,16 @@ std::vector<std::uint32_t> StrictTable::count_or_list(std::string_view key, std:
 }
 
 std::vector<std::string> StrictTable::keys() const {
-    std::vector<std::string> names;
+    std::vector<const toml::key*> keys;
     for (const auto& [key, node] : *table_)
-        names.emplace_back(key.str());
+        keys.push_back(&key);
+    std::ranges::sort(keys, {}, [](const toml::key* key) {
+        const toml::source_position begin = key->source().begin;
+        return std::pair(begin.line, begin.column);
+    });
+    std::vector<std::string> names;
+    for (const toml::key* key : keys)
+        names.emplace_back(key->str());
     return names;
 }
 

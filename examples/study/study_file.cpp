@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "core/error.hpp"
 #include "examples/study/plot_table.hpp"
@@ -40,14 +41,26 @@ std::vector<Method> read_methods(StrictTable& file) {
     return methods;
 }
 
+/// An axis of named choices: a table of tables of the job's keys.
+Axis read_choices(StrictTable choices, const std::string& key) {
+    Axis axis{.key = key, .values = {}};
+    for (const std::string& name : choices.keys())
+        axis.values.push_back({.key = key, .text = name, .settings = choices.settings(name)});
+    return axis;
+}
+
 Axis read_axis(StrictTable& grid, const std::string& key) {
     const toml::node& node = *grid.find(key);
+    if (node.is_table() && !node.as_table()->empty())
+        return read_choices(grid.table(key).value(), key);
     const toml::array* const values = node.as_array();
     if (values == nullptr || values->empty())
-        grid.fail(key, node, "a list of values");
+        grid.fail(key, node, "a list of values, or a table of choices");
     Axis axis{.key = key, .values = {}};
-    for (const toml::node& value : *values)
-        axis.values.push_back({.key = key, .value = to_inline_toml(value), .where = grid.where(key)});
+    for (const toml::node& value : *values) {
+        const std::string text = to_inline_toml(value);
+        axis.values.push_back({.key = key, .text = text, .settings = {{key, text, grid.where(key)}}});
+    }
     return axis;
 }
 
@@ -66,15 +79,18 @@ void read_grid(std::optional<StrictTable> table, std::vector<Axis>& grid) {
 }
 
 void check_grid(const StrictTable& file, const Study& study) {
-    for (const Axis& axis : study.grid) {
-        if (axis.key == "job.seed")
-            file.fail("grid", "job.seed is what study.seeds varies");
-        for (const Method& method : study.methods)
-            for (const Setting& setting : method.settings)
-                if (setting.key == axis.key)
-                    throw InputError(fmt::format("{}: method \"{}\" sets {}, which the grid varies", setting.where,
-                                                 method.name, setting.key));
-    }
+    std::set<std::string> varied;
+    for (const Axis& axis : study.grid)
+        for (const GridValue& value : axis.values)
+            for (const Setting& setting : value.settings)
+                varied.insert(setting.key);
+    if (varied.contains("job.seed"))
+        file.fail("grid", "job.seed is what study.seeds varies");
+    for (const Method& method : study.methods)
+        for (const Setting& setting : method.settings)
+            if (varied.contains(setting.key))
+                throw InputError(fmt::format("{}: method \"{}\" sets {}, which the grid varies", setting.where,
+                                             method.name, setting.key));
 }
 
 std::vector<Evaluation> read_evaluations(StrictTable& file) {
@@ -91,21 +107,8 @@ std::vector<Evaluation> read_evaluations(StrictTable& file) {
     return evaluations;
 }
 
-MetricPath read_path(StrictTable& table, std::string_view key, const Study& study) {
-    const std::string text = table.text(key);
-    MetricPath path;
-    try {
-        path = parse_metric_path(text);
-    } catch (const InputError& error) {
-        table.fail(key, error.what());
-    }
-    if (path.source == MetricSource::evaluate)
-        index_of(table, key, "[[evaluate]]", path.evaluation, study.evaluations);
-    return path;
-}
-
 std::optional<MetricPath> read_optional_path(StrictTable& table, std::string_view key, const Study& study) {
-    return table.find(key) == nullptr ? std::nullopt : std::optional(read_path(table, key, study));
+    return table.find(key) == nullptr ? std::nullopt : std::optional(read_path(table, key, table.text(key), study));
 }
 
 void check_format(const StrictTable& table, const std::string& format) {
@@ -118,7 +121,8 @@ void check_format(const StrictTable& table, const std::string& format) {
 Metric read_metric(StrictTable& table, const Study& study) {
     Metric metric{.name = table.text("name")};
     metric.title = table.text("title", metric.name);
-    metric.from = read_path(table, "from", study);
+    metric.from = read_path(table, "from", table.text("from"), study);
+    metric.plus = read_optional_path(table, "plus", study);
     metric.minus = read_optional_path(table, "minus", study);
     metric.over = read_optional_path(table, "over", study);
     metric.scale = table.number("scale", metric.scale);
@@ -161,6 +165,25 @@ void read_names(StrictTable& head, Study& study) {
         study.tables = all_of(study.metrics);
 }
 
+/// Leaves the methods that the profile names, all if it names none; the baseline has to be one of them.
+void choose_methods(StrictTable& profile, Study& study) {
+    std::set<std::size_t> chosen;
+    for (const std::string& name : profile.texts("methods"))
+        chosen.insert(index_of(profile, "methods", "method", name, study.methods));
+    if (chosen.empty())
+        return;
+    if (!chosen.contains(study.baseline))
+        profile.fail("methods", fmt::format("expected the baseline \"{}\", too", study.methods[study.baseline].name));
+    const std::vector<Method> all = std::exchange(study.methods, {});
+    const std::string baseline = all[study.baseline].name;
+    for (std::size_t i = 0; i < all.size(); ++i)
+        if (chosen.contains(i))
+            study.methods.push_back(all[i]);
+        else
+            study.left_out.push_back(all[i].name);
+    study.baseline = index_of(profile, "methods", "method", baseline, study.methods);
+}
+
 /// [profile.NAME] of every name is checked; the chosen one counts.
 void read_profiles(StrictTable& file, const std::string& chosen, Study& study) {
     std::vector<std::string> known{"full"};
@@ -172,6 +195,7 @@ void read_profiles(StrictTable& file, const std::string& chosen, Study& study) {
             changed.seeds = profile.count_or_list("seeds", study.seeds);
             changed.profile = profile.settings("set");
             read_grid(profile.table("grid"), changed.grid);
+            choose_methods(profile, changed);
             profile.finish();
             if (name == chosen)
                 study = std::move(changed);
@@ -197,14 +221,14 @@ std::size_t Study::grid_points() const {
     return points;
 }
 
-std::vector<Setting> Study::grid_point(std::size_t index) const {
-    std::vector<Setting> settings;
+std::vector<GridValue> Study::grid_point(std::size_t index) const {
+    std::vector<GridValue> values;
     std::size_t stride = grid_points();
     for (const Axis& axis : grid) {
         stride /= axis.values.size();
-        settings.push_back(axis.values[index / stride % axis.values.size()]);
+        values.push_back(axis.values[index / stride % axis.values.size()]);
     }
-    return settings;
+    return values;
 }
 
 Study parse_study(const StudyText& text) {
@@ -224,10 +248,11 @@ Study parse_study(const StudyText& text) {
     read_profiles(file, text.profile, study);
     check_grid(file, study);
     std::set<std::string> names;
-    for (StrictTable& table : file.tables("plot")) {
-        study.plots.push_back(read_plot(table, study));
-        check_new(table, study.plots.back().name, names);
-    }
+    for (StrictTable& table : file.tables("plot"))
+        for (Plot& plot : read_plots(table, study)) {
+            check_new(table, plot.name, names);
+            study.plots.push_back(std::move(plot));
+        }
     file.finish();
     return study;
 }
@@ -259,12 +284,13 @@ name                        a string
 set = {}                    keys of the job, after [study].set
 
 [grid]                      any keys of the job, each a list of values: "federation.partition.alpha" = [0.1, 1.0]
+[grid.NAME]                 an axis of named choices, each any keys of the job: "IID" = { "federation.partition" = "iid" }
 
 [[evaluate]]                runs dither-evaluate on each run's model
 name                        letters, digits, '_' and '-'
-arguments = []              a list of its options: ["--weights", "4"]
+arguments = []              a list of its options: ["--weights", "4"]; {section.key} in them is that key's value in the cell
 
-[[metric]]                  one or more: scale * (from - minus) / over
+[[metric]]                  one or more: scale * (from + plus - minus) / over
 name                        a string
 title = name                of its table
 from                        summary.KEY, of summary.json
@@ -273,7 +299,7 @@ from                        summary.KEY, of summary.json
                             rounds.mean.KEY, rounds.min.KEY, rounds.max.KEY, rounds.sum.KEY
                             evaluate.NAME.KEY, of an [[evaluate]]'s JSON
                             KEY is a path: layers[0].bits.forward; lists count from 0, -1 is the last
-minus, over                 likewise; absent: nothing is subtracted, nothing divided by
+plus, minus, over           likewise; absent: nothing is added, subtracted, divided by
 scale = 1                   a number
 unit = none                 a string
 format = ".4g"              digits: ".3f", ".4g", ".2e"
@@ -284,17 +310,25 @@ timed = false               whether it is measured in time, so that no two runs 
 name, title = name          of the files, and above the plot
 methods = all               a list of methods
 log_x, log_y = false        logarithmic axes
+apart = false               a picture for each point of the grid: NAME-1, NAME-2, ...
 kind = "bars"               metric: means with their intervals, a cluster for each point of the grid
 kind = "lines"              metric, axis: a metric over an axis of the grid
-                            rounds, over = "round", cumulated = false: a key of rounds.jsonl over another one, mean
-                            and deviation of the seeds; cumulated: over its sum so far (bytes_up)
+                            rounds, over = "round", cumulated = false: a key of rounds.jsonl over another one or the
+                            sum of several (["bytes_up", "bytes_down"]), mean and deviation of the seeds; cumulated:
+                            over its sum so far
 kind = "scatter_pareto"     x, y: two metrics, and the front that no other point beats
 kind = "heatmap_precision"  phase = "forward": bits of each layer in each round, first seed of the first method
 kind = "histogram"          metric, bins = 20: its values of all seeds
 kind = "two_axes"           left, right: two keys of rounds.jsonl over the rounds, means of the seeds
+kind = "layers"             x, y: two keys of each layer in rounds.jsonl ("curvature", "bits.forward"), a point for each
+                            layer, round and seed of the first method, and their rank correlation; a value that is
+                            missing in a round is the one before
+kind = "lists"              y, x = the place in the list, labels = y: lists of numbers, as summary.KEY, round[N].KEY or
+                            evaluate.NAME.KEY, means of the seeds
 
 [profile.NAME]              --profile NAME: a variant, such as a quick one
 seeds, grid                 instead of the study's, axis by axis
+methods = all               a list of those that are run, the baseline among them
 set = {}                    keys of the job for every cell, after the method's and the grid's
 
 Order of what sets a key, the last one wins: job file, [study].set, method, grid, profile, --set, seed.

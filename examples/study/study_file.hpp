@@ -19,10 +19,17 @@ struct Method {
     std::string where;
 };
 
-/// A key of the job that takes each of several values.
+/// One value of an axis: of a key of the job, or a choice that sets several of them.
+struct GridValue {
+    std::string key;   ///< of the axis
+    std::string text;  ///< the value as TOML, or the choice's name
+    std::vector<Setting> settings;
+};
+
+/// A key of the job, or a name, that takes each of several values.
 struct Axis {
     std::string key;
-    std::vector<Setting> values;
+    std::vector<GridValue> values;
 };
 
 /// What dither-evaluate is asked about each run's model.
@@ -31,11 +38,12 @@ struct Evaluation {
     std::vector<std::string> arguments;
 };
 
-/// scale * (from - minus) / over.
+/// scale * (from + plus - minus) / over.
 struct Metric {
     std::string name;
     std::string title;  ///< of its table; the name unless it is given
     MetricPath from;
+    std::optional<MetricPath> plus;
     std::optional<MetricPath> minus;
     std::optional<MetricPath> over;
     double scale = 1;
@@ -45,22 +53,27 @@ struct Metric {
     bool timed = false;          ///< measured in time: never the same twice
 };
 
-enum class PlotKind { bars, lines, scatter_pareto, heatmap_precision, histogram, two_axes };
+enum class PlotKind { bars, lines, scatter_pareto, heatmap_precision, histogram, two_axes, layers, lists };
 
 struct Plot {
     PlotKind kind = PlotKind::bars;
     std::string name;  ///< of its files
     std::string title;
     std::vector<std::size_t> methods;  ///< which, all unless they are named
+    std::vector<std::size_t> points;   ///< of the grid: all, or the one whose picture it is
     std::size_t x = 0;                 ///< scatter_pareto: a metric
     std::size_t y = 0;                 ///< bars, scatter_pareto, histogram, lines over an axis: a metric
     std::string axis;                  ///< lines: a key of the grid
-    std::string curve;                 ///< lines over rounds, two_axes: a key of rounds.jsonl
-    std::string curve2;                ///< two_axes: the one of the right axis
-    std::string over = "round";        ///< lines over rounds: the key that goes along x
-    bool cumulated = false;            ///< its sum over the rounds so far does
-    std::string phase = "forward";     ///< heatmap_precision
-    std::uint32_t bins = 20;           ///< histogram
+    std::string curve;   ///< lines over rounds, two_axes: a key of rounds.jsonl; layers: of a layer, along y
+    std::string curve2;  ///< two_axes: the one of the right axis
+    std::vector<std::string> over{
+        "round"};                     ///< lines over rounds: what goes along x, the sum of these keys; layers: a key
+    bool cumulated = false;           ///< their sum over the rounds so far does
+    std::vector<MetricPath> lists;    ///< lists: of numbers, a line each
+    std::vector<std::string> labels;  ///< lists: theirs
+    std::optional<MetricPath> along;  ///< lists: what goes along x; else the place in the list
+    std::string phase = "forward";    ///< heatmap_precision
+    std::uint32_t bins = 20;          ///< histogram
     bool logscale_x = false;
     bool logscale_y = false;
 };
@@ -72,8 +85,9 @@ struct Study {
     std::vector<Setting> settings;  ///< of every cell
     std::vector<Setting> profile;   ///< of every cell in this profile
     std::vector<std::uint32_t> seeds;
-    std::size_t baseline = 0;  ///< a method
-    std::vector<Method> methods;
+    std::size_t baseline = 0;           ///< a method
+    std::vector<Method> methods;        ///< of this profile
+    std::vector<std::string> left_out;  ///< the file's other ones
     std::vector<Axis> grid;
     std::vector<Evaluation> evaluations;
     std::vector<Metric> metrics;      ///< all that are measured
@@ -83,7 +97,7 @@ struct Study {
     /// How many points the grid has; 1 without axes.
     std::size_t grid_points() const;
     /// The values of a point, one of each axis; the last axis varies fastest.
-    std::vector<Setting> grid_point(std::size_t index) const;
+    std::vector<GridValue> grid_point(std::size_t index) const;
 };
 
 /// Everything that a study is made from, as text, so that its folder can keep it.

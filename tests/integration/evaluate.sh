@@ -91,6 +91,12 @@ expect '[.corruptions[].kind] == ["gaussian_noise", "blur", "contrast", "brightn
 expect '[.corruptions[] | .fp32.accuracy, .quantized.accuracy | type == "number"] | all' "$work/corrupt.json"
 expect '.corruptions[5].severity == 5 and .corruptions[5].fp32.loss != .fp32.loss' "$work/corrupt.json"
 
+# Flatness: the loss itself at radius 0, and the largest of the layers' Hessians.
+evaluate "$full" --json --flatness 2 >"$work/flatness.json"
+expect '.flatness | .directions == 2 and .loss_rise[0] == 0 and (.loss | length) == (.radii | length)' "$work/flatness.json"
+expect '(.flatness.loss[0] - .fp32.loss | fabs) < 1e-9' "$work/flatness.json"
+expect '.flatness | .hessian_norm > 0 and .hessian_norm == ([.layers[].hessian_norm] | max)' "$work/flatness.json"
+
 # Rounding errors against the Gaussian.
 evaluate "$full" --json --errors 4 >"$work/errors.json"
 expect '.errors.bits == 4 and (.errors.layers | length) == 4' "$work/errors.json"
@@ -158,6 +164,7 @@ bad '--observer: expected.*lsq' "$w8" --weights 8 --observer lsq
 bad '--scheme.*per_channel_symmetric.*per_pixel' "$w8" --weights 8 --scheme per_pixel
 bad '--calibration: expected at most the 400' "$w8" --calibration 401
 bad '--errors' "$w8" --errors 9
+bad '--flatness' "$w8" --flatness 0
 bad '--limit' "$w8" --limit -1
 bad '--observer: expected --weights or --activations too: the run is fp32' "$full" --observer mse
 bad '--scheme: expected --weights or --activations too: the run is fp32' "$full" --scheme per_tensor_symmetric

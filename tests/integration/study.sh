@@ -179,6 +179,20 @@ verify --cell "$cell" >"$work/stdout" || code=$?
 refuses 2 'no finished cell' verify --cell nonsense
 refuses 2 'holds no study' "$bin/dither-study" report "$work/never"
 
+# Named choices are an axis; a sum of two values is a metric; an evaluation's {key} is the cell's; a plot for each point.
+sed 's/^"federation.cohort" = .*/size.few = { federation.cohort = 3 }\nsize.many = { federation.cohort = 5 }/
+    s/"--weights", "4"/"--weights", "{federation.cohort}"/; s/^axis = "federation.cohort"/axis = "size"/
+    s/^minus = /plus = /; s/^name = "front"/name = "front"\napart = true/; s/^name = "made-up"/name = "named"/' \
+    "$work/study.toml" >"$work/named.toml"
+: >"$STARTS"
+study "$work/named.toml" --out "$work/named" "${programs[@]}" >/dev/null || fail "named choices"
+[ "$(grep -c '^evaluate .*--weights 3' "$STARTS")" -eq 8 ] && [ "$(grep -c '^evaluate .*--weights 5' "$STARTS")" -eq 8 ] ||
+    fail "the evaluations' key"
+grep -qF '| size = few | fast | 4 | 0 | 62.50 |' "$work/named/report.md" || fail "no row of a named choice"
+jq -se 'map(select(.grid.size == "many" and .method == "fast" and .seed == 2)) | .[0].metrics.drop == 0.87' \
+    "$work/named/results.jsonl" >/dev/null || fail "the sum of two values"
+grep -qF '(plots/front-1.svg)' "$work/named/report.md" && grep -qF '(plots/front-2.svg)' "$work/named/report.md" || fail "plots apart"
+
 # --profile and --set; another study does not go into the folder.
 study "$work/study.toml" --out "$work/quick" "${programs[@]}" --profile quick --set train.batch_size=4 >/dev/null
 grep -qF -- '--profile quick --set train.batch_size=4' "$work/quick/report.md" || fail "no command in the report"
@@ -221,5 +235,7 @@ refuses 2 'frobnicate' study "$work/study.toml" --frobnicate
 sed 's/final_accuracy/final_acuracy/' "$work/study.toml" >"$work/bad.toml"
 refuses 1 '24 of 24 rows failed' study "$work/bad.toml" --out "$work/missing" "${programs[@]}"
 grep -q 'summary\.final_acuracy: there is no such value; the nearest key is final_accuracy' "$work/missing/report.md" || fail "nearest key"
-"$bin/dither-study" --help | grep -q 'Exit codes' && "$bin/dither-study" --version | grep -q '^dither-study' || fail "--help"
-"$bin/dither-study" --help-study | grep -q 'scatter_pareto' || fail "--help-study"
+says() { grep -q "$2" <<<"$("$bin/dither-study" "$1")" || fail "$1"; }  # no pipe: grep would close it early
+says --help 'Exit codes'
+says --version '^dither-study'
+says --help-study 'scatter_pareto'

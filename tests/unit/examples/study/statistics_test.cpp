@@ -110,6 +110,15 @@ TEST_SUITE("examples/study/statistics") {
         CHECK(pareto_front(points, true, false) == std::vector{false, false, false, true, false});
     }
 
+    TEST_CASE("the rank correlation sees order alone, and ties share their rank") {
+        CHECK(*rank_correlation(std::vector<Point>{{1, 1}, {2, 8}, {3, 27}, {9, 28}}) == doctest::Approx(1));
+        CHECK(*rank_correlation(std::vector<Point>{{1, 3}, {2, 2}, {3, 1}}) == doctest::Approx(-1));
+        // scipy.stats.spearmanr([1, 2, 2, 4], [1, 3, 2, 4])
+        CHECK(*rank_correlation(std::vector<Point>{{1, 1}, {2, 3}, {2, 2}, {4, 4}}) == doctest::Approx(0.9486833));
+        CHECK_FALSE(rank_correlation(std::vector<Point>{{1, 3}, {2, 3}}));
+        CHECK_FALSE(rank_correlation(std::vector<Point>{}));
+    }
+
     TEST_CASE("quantiles are linear between order statistics") {
         const std::vector<double> sorted{1, 2, 4, 8};
         CHECK(quantile(sorted, 0) == 1);

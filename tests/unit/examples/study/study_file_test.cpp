@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "examples/study/cells.hpp"
+#include "examples/study/comparison.hpp"
 
 using namespace dither;
 
@@ -65,9 +66,69 @@ TEST_SUITE("examples/study/study_file") {
         const Study study =
             parse_study(text(kStudy + "[grid]\n\"federation.cohort\" = [1, 2, 3]\n\"train.epochs\" = [4, 5]\n"));
         CHECK(study.grid_points() == 6);
-        CHECK(study.grid_point(0)[0].value == "1");
-        CHECK(study.grid_point(3)[0].value == "2");
-        CHECK(study.grid_point(3)[1].value == "5");
+        CHECK(study.grid_point(0)[0].text == "1");
+        CHECK(study.grid_point(3)[0].text == "2");
+        CHECK(study.grid_point(3)[1].text == "5");
+    }
+
+    TEST_CASE("an axis of named choices sets several keys at once, in the order of the file") {
+        const StudyText with = text(kStudy +
+                                    "[grid.size]\n\"small\" = { train.epochs = 4, model.name = \"mlp\" }\n"
+                                    "\"large\" = { \"train.epochs\" = 5 }\n");
+        const Study study = parse_study(with);
+        REQUIRE(study.grid_points() == 2);
+        CHECK(study.grid_point(0)[0].text == "small");
+        CHECK(study.grid_point(1)[0].text == "large");
+        CHECK(point_label(study, 1) == "size = large");
+        const StudyPlan plan = plan_cells(study, with);
+        CHECK(says(plan.cells[0].job, "name = \"mlp\"\n"));
+        CHECK(says(plan.cells[0].job, "epochs = 4\n"));
+        CHECK(says(failure(text(kStudy + "[grid.size]\n\"small\" = { \"train.optimizer.lr\" = 1 }\n")),
+                   "sets train.optimizer.lr, which the grid varies"));
+        CHECK(says(failure(text(kStudy + "[grid.size]\n\"small\" = 4\n")), "a table of a job's keys"));
+    }
+
+    TEST_CASE("a profile runs some methods only, and plots leave out the others") {
+        const std::string plots =
+            "[[plot]]\nkind = \"bars\"\nname = \"both\"\nmetric = \"m\"\nmethods = [\"a\", \"b\"]\n"
+            "[[plot]]\nkind = \"bars\"\nname = \"b\"\nmetric = \"m\"\nmethods = [\"b\"]\n";
+        const StudyText with = text(kStudy + plots + "[profile.p]\nmethods = [\"a\"]\n", "p");
+        const Study study = parse_study(with);
+        REQUIRE(study.methods.size() == 1);
+        CHECK(study.methods[study.baseline].name == "a");
+        REQUIRE(study.plots.size() == 1);
+        CHECK(study.plots[0].methods == std::vector<std::size_t>{0});
+        CHECK(plan_cells(study, with).rows.size() == 2);
+        CHECK(says(failure(text(kStudy + "[profile.p]\nmethods = [\"b\"]\n", "p")), "the baseline \"a\""));
+        CHECK(says(failure(text(kStudy + "[profile.p]\nmethods = [\"c\"]\n", "p")), "no method \"c\""));
+    }
+
+    TEST_CASE("an evaluation's {key} is the cell's value of it, and must be a key of the job") {
+        const std::string job = "[precision]\nbits = 4\npolicy = \"uniform\"\n[train]\noptimizer = { lr = 0.5 }\n";
+        CHECK(fill_in({"--weights", "{precision.bits}", "--set=x={precision.policy}/{train.optimizer.lr}", "{", "{}"},
+                      job) == std::vector<std::string>{"--weights", "4", "--set=x=uniform/0.5", "{", "{}"});
+        CHECK(says(failure(text(kStudy + "[[evaluate]]\nname = \"e\"\narguments = [\"{precision.bit}\"]\n")),
+                   "[[evaluate]] \"e\": there is no key precision.bit"));
+        CHECK(says(failure(text(kStudy + "[[evaluate]]\nname = \"e\"\narguments = [\"{precision}\"]\n")),
+                   "there is no key precision"));
+    }
+
+    TEST_CASE("a plot that is to be apart is one for each point of the grid") {
+        const std::string plot = "[[plot]]\nkind = \"bars\"\nname = \"x\"\nmetric = \"m\"\napart = true\n";
+        const Study study = parse_study(text(kStudy + "[grid]\n\"train.epochs\" = [4, 5]\n" + plot));
+        REQUIRE(study.plots.size() == 2);
+        CHECK(study.plots[1].name == "x-2");
+        CHECK(study.plots[1].title == "x: epochs = 5");
+        CHECK(study.plots[1].points == std::vector<std::size_t>{1});
+    }
+
+    TEST_CASE("lists have a label each, and are not of many rounds") {
+        const std::string plot = "[[plot]]\nkind = \"lists\"\nname = \"x\"\n";
+        const Study study = parse_study(text(kStudy + plot + "y = [\"summary.a\", \"round[2].b\"]\n"));
+        CHECK(study.plots[0].labels == std::vector<std::string>{"summary.a", "round[2].b"});
+        CHECK(says(failure(text(kStudy + plot + "y = [\"summary.a\"]\nlabels = [\"one\", \"two\"]\n")), "expected 1"));
+        CHECK(says(failure(text(kStudy + plot + "y = [\"rounds.mean.a\"]\n")), "one list of a run"));
+        CHECK(says(failure(text(kStudy + plot + "y = []\n")), "a list of paths"));
     }
 
     TEST_CASE("the last that sets a key wins: job, study, method, grid, profile, command line") {
