@@ -216,6 +216,10 @@ bool IntegerWinograd::fits(const ConvGeometry& g) {
            4 * width >= 3 * whole;
 }
 
+bool IntegerWinograd::pays(const ConvGeometry& geometry) {
+    return fits(geometry) && detail::choose_integer_kernels({}).bytes == nullptr;
+}
+
 IntegerWinograd::IntegerWinograd(const ConvGeometry& geometry, std::string_view instruction_set) {
     geometry.check();
     require(fits(geometry), "no tiles of four results for this convolution");
