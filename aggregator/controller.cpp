@@ -38,18 +38,18 @@ void keep_net_changes(const PrecisionPlan& ran, std::vector<PlanChange>& changes
 
 }  // namespace
 
-Controller::Controller(const Job& job, const Schema& schema)
+Controller::Controller(const Job& job, const Schema& schema, const ServerMakers& makers)
     : schema_(schema),
       options_(job.precision),
       schedule_(job.train.schedule),
       rounds_(job.job.rounds),
       levels_(job.precision.levels),
-      policy_(make_policy(job.precision, schema)),
+      policy_(makers.policy(job.precision, schema)),
       policy_rules_uplink_(policy_->rules_uplink() && job.codec.uplink.bits == 0),
       fixed_(job, schema),
       floors_(levels_, fixed_, schema.layer_count()),
       guard_(job.precision),
-      links_(job, schema, policy_rules_uplink_),
+      links_(job, schema, policy_rules_uplink_, makers.shared),
       plan_(policy_->initial()),
       uplink_reasons_(schema.layer_count()),
       sensitivities_(schema.layer_count()),

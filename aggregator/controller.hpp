@@ -7,6 +7,7 @@
 #include "aggregator/floors.hpp"
 #include "aggregator/guard.hpp"
 #include "aggregator/links.hpp"
+#include "aggregator/makers.hpp"
 #include "core/config.hpp"
 #include "core/precision/error_model.hpp"
 #include "core/precision/policy.hpp"
@@ -33,7 +34,7 @@ struct RoundEvidence {
 /// Deterministic; not thread-safe. Borrows the schema.
 class Controller {
 public:
-    Controller(const Job& job, const Schema& schema);
+    Controller(const Job& job, const Schema& schema, const ServerMakers& makers = {});
 
     /// The plan of the next round; its uplink and downlink bits are those of the grids that were chosen last.
     const PrecisionPlan& plan() const { return plan_; }

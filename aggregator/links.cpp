@@ -53,15 +53,15 @@ void learn_mean(UpdateSpread& known, const LayerSpec& layer, std::span<const dou
 
 }  // namespace
 
-Links::Links(const Job& job, const Schema& schema, bool policy_rules_uplink)
+Links::Links(const Job& job, const Schema& schema, bool policy_rules_uplink, const Makers& makers)
     : schema_(schema),
       codec_(job.codec),
       noise_share_(job.precision.uplink_noise),
       policy_rules_uplink_(policy_rules_uplink && job.codec.uplink.bits == 0),
       sends_deltas_(job.codec.downlink_of == "delta"),
-      downlink_grid_(make_codec(job.codec.downlink, schema)->needs_steps()),
-      uplink_(job.codec.uplink, schema),
-      delta_(job.codec.downlink, schema),
+      downlink_grid_(makers.codec(job.codec.downlink, schema)->needs_steps()),
+      uplink_(job.codec.uplink, schema, makers),
+      delta_(job.codec.downlink, schema, makers),
       averages_(job.federation.aggregation.kind == "mean"),
       clients_(job.federation.cohort),
       downlink_steps_(schema.layer_count(), 1.0F),

@@ -38,7 +38,7 @@ struct UpdateEvidence {
 /// Deterministic; not thread-safe. Borrows the schema.
 class Links {
 public:
-    Links(const Job& job, const Schema& schema, bool policy_rules_uplink);
+    Links(const Job& job, const Schema& schema, bool policy_rules_uplink, const Makers& makers = {});
 
     /// One step a layer, all ones for a codec without a grid.
     std::span<const float> uplink_steps() const { return uplink_.steps(); }

@@ -96,15 +96,15 @@ private:
 Server::Server(const ServerSetup& setup)
     : setup_(setup),
       job_(setup.job),
-      model_(make_model(job_.model, job_.quantize, setup.input, setup.backend)),
+      model_(setup.makers.shared.model(job_.model, job_.quantize, setup.input, setup.backend)),
       evaluator_(job_, setup.test),
-      state_(job_, *model_),
-      broadcast_(job_, model_->schema(), state_.history, state_.counted, *state_.strategy),
+      state_(job_, *model_, setup.makers),
+      broadcast_(job_, model_->schema(), state_.history, state_.counted, *state_.strategy, setup.makers.shared),
       runner_(setup, model_->schema(), *state_.strategy),
       convener_(job_, setup.samples_of, broadcast_, state_) {
     require(setup.journal == nullptr || !convener_.is_timed(), "a journal is for rounds in real time");
     if (broadcast_.sends_changes())
-        change_encoder_.emplace(job_, model_->schema());
+        change_encoder_.emplace(job_, model_->schema(), setup_.makers.shared);
 }
 
 Server::~Server() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "aggregator/journal.hpp"
+#include "aggregator/makers.hpp"
 #include "aggregator/record.hpp"
 #include "aggregator/registry.hpp"
 #include "aggregator/run_folder.hpp"
@@ -51,6 +52,7 @@ struct ServerSetup {
     /// its own.
     std::function<Clock::time_point()> now = Clock::now;
     RunPlace place;
+    ServerMakers makers{};  ///< of parts that a job has no word for
 };
 
 struct RunResult {

@@ -149,10 +149,10 @@ double default_rate(std::size_t parameters) {
     return std::min(8.0, 0.25 + 2048.0 / static_cast<double>(std::max<std::size_t>(parameters, 1)));
 }
 
-UpdateGrid::UpdateGrid(const CodecOptions& options, const Schema& schema)
+UpdateGrid::UpdateGrid(const CodecOptions& options, const Schema& schema, const Makers& makers)
     : schema_(schema),
       options_(options),
-      needs_steps_(make_codec(options, schema)->needs_steps()),
+      needs_steps_(makers.codec(options, schema)->needs_steps()),
       spread_(schema.layer_count()),
       bits_(schema.layer_count()),
       bases_(schema.layer_count(), needs_steps_ ? kFirstStep : 1.0F),

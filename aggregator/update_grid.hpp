@@ -20,6 +20,7 @@
 
 #include "core/config.hpp"
 #include "core/model/schema.hpp"
+#include "transport/makers.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -85,7 +86,7 @@ float to_step(double step);  ///< at most kLargestGridStep
 /// Deterministic; not thread-safe. Borrows the schema. Without `needs_steps` all steps are 1 and widths 32.
 class UpdateGrid {
 public:
-    UpdateGrid(const CodecOptions& options, const Schema& schema);
+    UpdateGrid(const CodecOptions& options, const Schema& schema, const Makers& makers = {});
 
     bool needs_steps() const { return needs_steps_; }
     std::span<const float> steps() const { return steps_; }

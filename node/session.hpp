@@ -4,6 +4,7 @@
 #include "core/data/dataset.hpp"
 #include "core/precision/device.hpp"
 #include "transport/hub.hpp"
+#include "transport/makers.hpp"
 
 #include <functional>
 #include <memory>
@@ -26,6 +27,7 @@ struct SessionSetup {
     Device device{};                ///< what this node executes, as it tells the aggregator; by default everything
     /// Told of everything that is heard and of every answer, for logs; null: nobody.
     std::function<void(const Message& heard, const Message* answer)> watch = nullptr;
+    Makers makers{};  ///< the aggregator's ServerMakers::shared
 };
 
 /// What a node is between its connections: the job's network, the model that it holds, the update that it has not heard

@@ -53,13 +53,13 @@ ModelInput input_of(const Job& job, const Dataset& data) {
 
 }  // namespace
 
-Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend)
+Trainer::Trainer(const Job& job, const Dataset& data, const Backend& backend, const Makers& makers)
     : job_(job),
       data_(data),
       noise_(make_noise(job.noise)),
       loss_(make_loss(job.train.loss, job.train.label_smoothing)),
       plain_loss_(make_loss(job.train.loss)),
-      model_(make_model(job.model, job.quantize, input_of(job, data), backend)),
+      model_(makers.model(job.model, job.quantize, input_of(job, data), backend)),
       optimizer_(make_optimizer(job.train.optimizer, model_->schema())),
       scaler_(job.train.loss_scale),
       profiler_(job.noise, job.quantize, *model_),

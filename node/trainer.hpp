@@ -13,6 +13,7 @@
 #include "core/precision/curvature.hpp"
 #include "core/precision/sensitivity.hpp"
 #include "core/precision/statistics.hpp"
+#include "transport/makers.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -40,7 +41,7 @@ struct TrainingTask {
 /// train.label_smoothing says so. The report's times are taken from the steady clock, and nothing depends on them.
 class Trainer {
 public:
-    Trainer(const Job& job, const Dataset& data, const Backend& backend);
+    Trainer(const Job& job, const Dataset& data, const Backend& backend, const Makers& makers = {});
 
     const Schema& schema() const { return model_->schema(); }
     /// The model that every run of the job begins with.

@@ -44,8 +44,8 @@ Terms downlink_terms(std::uint32_t seed, const ModelPart& part) {
     return {.steps = part.steps, .key = downlink_key(seed, part.round)};
 }
 
-std::unique_ptr<Codec> make_whole_model_codec(const CodecPair& codecs, const Schema& schema) {
-    return make_codec(codecs.downlink_of == "model" ? codecs.downlink : CodecOptions{.kind = "raw"}, schema);
+std::unique_ptr<Codec> make_whole_model_codec(const CodecPair& codecs, const Schema& schema, const Makers& makers) {
+    return makers.codec(codecs.downlink_of == "model" ? codecs.downlink : CodecOptions{.kind = "raw"}, schema);
 }
 
 const ModelPart* newest_change(const RoundPlan& plan) {
@@ -53,12 +53,12 @@ const ModelPart* newest_change(const RoundPlan& plan) {
     return has_one && !plan.parts.back().payload.empty() ? &plan.parts.back() : nullptr;
 }
 
-HeldModel::HeldModel(const Job& job, const Schema& schema, Initial initial)
+HeldModel::HeldModel(const Job& job, const Schema& schema, Initial initial, const Makers& makers)
     : schema_(schema),
       seed_(job.job.seed),
       initial_(std::move(initial)),
-      whole_codec_(make_whole_model_codec(job.codec, schema)),
-      change_codec_(make_codec(job.codec.downlink, schema)),
+      whole_codec_(make_whole_model_codec(job.codec, schema, makers)),
+      change_codec_(makers.codec(job.codec.downlink, schema)),
       values_(schema.parameters()),
       control_(corrects_steps(job.federation.strategy) ? schema.parameters() : 0) {}
 

@@ -5,6 +5,7 @@
 #include "core/config.hpp"
 #include "transport/codec.hpp"
 #include "transport/expectation.hpp"
+#include "transport/makers.hpp"
 #include "transport/messages.hpp"
 
 #include <cstdint>
@@ -30,7 +31,7 @@ public:
     /// Writes the model of round 1, the job's initial one.
     using Initial = std::function<void(std::span<float> model)>;
 
-    HeldModel(const Job& job, const Schema& schema, Initial initial);
+    HeldModel(const Job& job, const Schema& schema, Initial initial, const Makers& makers = {});
 
     /// Goes to the model of the plan's round. Throws ModelMissing where the plan's base is not at hand or the parts
     /// lead elsewhere from it, FormatError where a part is not a payload, a whole model or its control variate not the
@@ -81,7 +82,7 @@ StreamKey downlink_key(std::uint32_t seed, std::uint32_t round);
 /// What both ends know of a part's payload; borrows its steps.
 Terms downlink_terms(std::uint32_t seed, const ModelPart& part);
 /// Of whole models: the downlink's own where it sends nothing else, else fp32.
-std::unique_ptr<Codec> make_whole_model_codec(const CodecPair& codecs, const Schema& schema);
+std::unique_ptr<Codec> make_whole_model_codec(const CodecPair& codecs, const Schema& schema, const Makers& makers = {});
 /// The change of a plan's own round, if it brings that; else nullptr.
 const ModelPart* newest_change(const RoundPlan& plan);
 

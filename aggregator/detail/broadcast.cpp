@@ -49,15 +49,15 @@ std::string verdict_of(const Fitted& fitted, std::uint64_t budget) {
 }  // namespace
 
 Broadcast::Broadcast(const Job& job, const Schema& schema, const History& history,
-                     const PerClient<std::uint32_t>& counted, const Strategy& strategy)
+                     const PerClient<std::uint32_t>& counted, const Strategy& strategy, const Makers& makers)
     : job_(job),
       schema_(schema),
       history_(history),
       counted_(counted),
       strategy_(strategy),
       sends_changes_(job.codec.downlink_of == "delta"),
-      whole_codec_(make_whole_model_codec(job.codec, schema)),
-      change_codec_(make_codec(job.codec.downlink, schema)),
+      whole_codec_(make_whole_model_codec(job.codec, schema, makers)),
+      change_codec_(makers.codec(job.codec.downlink, schema)),
       plan_bytes_(plan_bytes(schema.layer_count())),
       update_bytes_(update_bytes(schema.layer_count())),
       answer_bytes_(answer_bytes()) {}

@@ -34,7 +34,7 @@ class Broadcast {
 public:
     /// `counted`: of each client the round whose model its last counted update started from; 0: none.
     Broadcast(const Job& job, const Schema& schema, const History& history, const PerClient<std::uint32_t>& counted,
-              const Strategy& strategy);
+              const Strategy& strategy, const Makers& makers);
 
     bool sends_changes() const { return sends_changes_; }
     /// Chooses the grids of round `round` and, where whole models are sent, encodes `model` on them: several times

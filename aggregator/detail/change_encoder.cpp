@@ -7,9 +7,9 @@
 
 namespace dither {
 
-ChangeEncoder::ChangeEncoder(const Job& job, const Schema& schema)
+ChangeEncoder::ChangeEncoder(const Job& job, const Schema& schema, const Makers& makers)
     : seed_(job.job.seed),
-      codec_(make_codec(job.codec.downlink, schema)),
+      codec_(makers.codec(job.codec.downlink, schema)),
       feedback_(feeds_back(job.codec.downlink, *codec_)) {}
 
 ModelPart ChangeEncoder::encode(std::uint32_t round, std::span<const float> model, std::span<float> next,

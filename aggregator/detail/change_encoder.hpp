@@ -20,7 +20,7 @@ namespace dither {
 /// Borrows the schema.
 class ChangeEncoder {
 public:
-    ChangeEncoder(const Job& job, const Schema& schema);
+    ChangeEncoder(const Job& job, const Schema& schema, const Makers& makers);
 
     /// The part that takes nodes from `model` to that of round `round`. `next` holds the target and then what they will
     /// add to it. The grid is the controller's for this change, as much coarser as keeps the payload within

@@ -26,7 +26,7 @@ RoundRunner::RoundRunner(const ServerSetup& setup, const Schema& schema, const S
       schema_(schema),
       peers_return_(setup.hub.peers_return()),
       seed_(setup.job.job.seed),
-      tally_(setup.job, schema, strategy),
+      tally_(setup.job, schema, strategy, setup.makers.shared),
       peers_(setup, schema),
       receipts_(setup.hub, setup.journal) {}
 

@@ -52,11 +52,11 @@ std::string differing_keys(std::string_view one, std::string_view other) {
     return keys;
 }
 
-RunState::RunState(const Job& the_job, Model& the_model)
+RunState::RunState(const Job& the_job, Model& the_model, const ServerMakers& makers)
     : job(the_job),
       model(the_model),
-      controller(job, model.schema()),
-      strategy(make_strategy(job, model.schema())),
+      controller(job, model.schema(), makers),
+      strategy(makers.strategy(job, model.schema())),
       bound(job.federation.aggregation.kind == "mean" ? job.federation.aggregation.clip : 0) {
     model.initialize(job.job.seed);
     controller.start(model.parameters());

@@ -5,6 +5,7 @@
 #include "aggregator/controller.hpp"
 #include "aggregator/detail/model_average.hpp"
 #include "aggregator/history.hpp"
+#include "aggregator/makers.hpp"
 #include "aggregator/norm_bound.hpp"
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
@@ -21,7 +22,7 @@ namespace dither {
 /// Borrows the job and the model, whose parameters are the global model.
 struct RunState {
     /// Before the first round: the model is initialized by the job's seed.
-    RunState(const Job& job, Model& model);
+    RunState(const Job& job, Model& model, const ServerMakers& makers = {});
 
     /// Continues from a checkpoint. Throws InputError, naming `file` and what differs, if it is of an earlier version
     /// or another job or holds a state that this one cannot have.

@@ -7,11 +7,11 @@
 
 namespace dither {
 
-Tally::Tally(const Job& job, const Schema& schema, const Strategy& strategy)
+Tally::Tally(const Job& job, const Schema& schema, const Strategy& strategy, const Makers& makers)
     : federation_(job.federation),
       seed_(job.job.seed),
       strategy_(strategy),
-      codec_(make_codec(job.codec.uplink, schema)),
+      codec_(makers.codec(job.codec.uplink, schema)),
       check_(job, schema, *codec_),
       accumulator_(schema) {
     if (Gathering::is_needed(federation_))

@@ -12,6 +12,7 @@
 #include "aggregator/strategy.hpp"
 #include "core/config.hpp"
 #include "transport/codec.hpp"
+#include "transport/makers.hpp"
 #include "transport/messages.hpp"
 
 #include <cstddef>
@@ -26,7 +27,7 @@ namespace dither {
 /// Not thread-safe. Borrows everything that it is given.
 class Tally {
 public:
-    Tally(const Job& job, const Schema& schema, const Strategy& strategy);
+    Tally(const Job& job, const Schema& schema, const Strategy& strategy, const Makers& makers);
 
     /// A round of at most so many updates. `task` is what the broadcast's clients are sent; both are borrowed until the
     /// next round.

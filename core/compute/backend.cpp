@@ -58,6 +58,10 @@ void ConvGeometry::check() const {
             kernel);
 }
 
+std::unique_ptr<Product> Backend::bfloat_convolution(const ConvGeometry&, std::int64_t) const {
+    return nullptr;
+}
+
 std::unique_ptr<IntegerProduct> Backend::integer_linear(std::int64_t in, std::int64_t out,
                                                         std::int64_t max_items) const {
     return make_integer_linear(in, out, max_items);

@@ -77,6 +77,10 @@ public:
     /// x: [items, in_height, in_width, in_channels], y: [items, out_height, out_width, out_channels].
     virtual std::unique_ptr<Product> convolution(const ConvGeometry& geometry, std::int64_t max_items) const = 0;
 
+    /// The same for operands that are bfloat16 values, on units that multiply these; sums are fp32. Null where this
+    /// processor has no such units, or no faster ones.
+    virtual std::unique_ptr<Product> bfloat_convolution(const ConvGeometry& geometry, std::int64_t max_items) const;
+
     /// The same on integer codes. Exact, so every backend gives the same bits.
     virtual std::unique_ptr<IntegerProduct> integer_linear(std::int64_t in, std::int64_t out,
                                                            std::int64_t max_items) const;

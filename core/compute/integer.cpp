@@ -11,12 +11,37 @@
 namespace dither {
 namespace detail {
 
-extern const IntegerKernels kIntegerBaseline;
+extern const WordKernels kWordsBaseline;
+extern const ByteKernels kBytesBaseline;
+extern const IntegerLiveKernels kLiveBaseline;
 #ifdef DITHER_X86_KERNELS
-extern const IntegerKernels kIntegerAvx2;
-extern const IntegerKernels kIntegerAvx512;
-extern const IntegerKernels kIntegerAvx512Vnni;
+extern const WordKernels kWordsAvx2;
+extern const IntegerLiveKernels kLiveAvx2;
+extern const WordKernels kWordsAvx512;
+extern const IntegerLiveKernels kLiveAvx512;
+extern const WordKernels kWordsAvx512Vnni;
+extern const ByteKernels kBytesAvx512Vnni;
+extern const IntegerLiveKernels kLiveAvx512Vnni;
 #endif
+
+namespace {
+
+#ifdef __AVX512VNNI__  // DITHER_NATIVE: the baseline is this processor's
+constexpr const ByteKernels* kFastBytes = &kBytesBaseline;
+#else
+constexpr const ByteKernels* kFastBytes = nullptr;
+#endif
+
+// "baseline_bytes" is there for what tests learn from it, on any processor.
+constexpr IntegerKernels kBaselineBytes{"baseline_bytes", &kWordsBaseline, &kBytesBaseline, &kLiveBaseline};
+constexpr IntegerKernels kBaseline{"baseline", &kWordsBaseline, kFastBytes, &kLiveBaseline};
+#ifdef DITHER_X86_KERNELS
+constexpr IntegerKernels kAvx2{"avx2", &kWordsAvx2, nullptr, &kLiveAvx2};
+constexpr IntegerKernels kAvx512{"avx512", &kWordsAvx512, nullptr, &kLiveAvx512};
+constexpr IntegerKernels kAvx512Vnni{"avx512_vnni", &kWordsAvx512Vnni, &kBytesAvx512Vnni, &kLiveAvx512Vnni};
+#endif
+
+}  // namespace
 
 std::int64_t most_summands() {
     return std::numeric_limits<std::int32_t>::max() / (255 * 127);
@@ -40,24 +65,6 @@ void check_zero_points(std::span<const std::int32_t> zero_points, std::int64_t i
         require(zero_point >= 0 && zero_point <= 255, "expected a zero point of 0 to 255, got {}", zero_point);
 }
 
-void IntegerPlan::add_run(std::int64_t group, std::int64_t offset, std::int64_t step,
-                          std::span<const std::int64_t> run) {
-    const auto count = static_cast<std::int64_t>(run.size());
-    for (std::int64_t i = 0; i < count; i += group)
-        groups.push_back(offset + i * step);
-    sources.insert(sources.end(), run.begin(), run.end());
-    sources.resize(groups.size() * static_cast<std::size_t>(group), -1);
-}
-
-std::int64_t IntegerPlan::section_size(const IntegerKernels& kernels, std::int64_t channels) const {
-    const std::int64_t panels = (channels + kernels.panel - 1) / kernels.panel;
-    return panels * kernels.panel * static_cast<std::int64_t>(sources.size());
-}
-
-void IntegerPlan::reserve(const IntegerKernels& kernels, std::int64_t channels, std::int64_t sections) {
-    packed.resize(static_cast<std::size_t>(sections * section_size(kernels, channels)));
-}
-
 }  // namespace detail
 
 namespace {
@@ -66,14 +73,14 @@ using detail::IntegerKernels;
 
 /// Slowest first.
 std::vector<const IntegerKernels*> usable_integer_kernels() {
-    std::vector<const IntegerKernels*> usable{&detail::kIntegerBaseline};
+    std::vector<const IntegerKernels*> usable{&detail::kBaselineBytes, &detail::kBaseline};
 #ifdef DITHER_X86_KERNELS
     if (detail::has_avx2())
-        usable.push_back(&detail::kIntegerAvx2);
+        usable.push_back(&detail::kAvx2);
     if (detail::has_avx512())
-        usable.push_back(&detail::kIntegerAvx512);
+        usable.push_back(&detail::kAvx512);
     if (detail::has_avx512_vnni())
-        usable.push_back(&detail::kIntegerAvx512Vnni);
+        usable.push_back(&detail::kAvx512Vnni);
 #endif
     return usable;
 }
@@ -115,7 +122,12 @@ std::unique_ptr<IntegerProduct> make_integer_linear(std::int64_t in, std::int64_
             out, max_items);
     require(fits_integers(in, out), "an integer product [{}, {}]: sums of more than {} products may leave 32 bits", in,
             out, detail::most_summands());
-    return std::make_unique<detail::IntegerLinear>(detail::choose_integer_kernels(instruction_set), in, out, max_items);
+    const IntegerKernels& kernels = detail::choose_integer_kernels(instruction_set);
+    if (kernels.bytes != nullptr)
+        return std::make_unique<detail::IntegerLinear<detail::ByteKernels>>(*kernels.bytes, *kernels.words, in, out,
+                                                                            max_items);
+    return std::make_unique<detail::IntegerLinear<detail::WordKernels>>(*kernels.words, *kernels.words, in, out,
+                                                                        max_items);
 }
 
 std::unique_ptr<IntegerProduct> make_integer_convolution(const ConvGeometry& geometry, std::int64_t max_items,
@@ -124,8 +136,12 @@ std::unique_ptr<IntegerProduct> make_integer_convolution(const ConvGeometry& geo
     require(max_items > 0, "an integer convolution for {} items: expected at least one", max_items);
     require(fits_integers(geometry), "an integer convolution whose sums of more than {} products may leave 32 bits",
             detail::most_summands());
-    return std::make_unique<detail::IntegerConvolution>(detail::choose_integer_kernels(instruction_set), geometry,
-                                                        max_items);
+    const IntegerKernels& kernels = detail::choose_integer_kernels(instruction_set);
+    if (kernels.bytes != nullptr)
+        return std::make_unique<detail::IntegerConvolution<detail::ByteKernels>>(*kernels.bytes, kernels, geometry,
+                                                                                 max_items);
+    return std::make_unique<detail::IntegerConvolution<detail::WordKernels>>(*kernels.words, kernels, geometry,
+                                                                             max_items);
 }
 
 }  // namespace dither

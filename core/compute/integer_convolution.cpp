@@ -4,8 +4,6 @@
 #include "core/error.hpp"
 
 #include <algorithm>
-#include <limits>
-#include <utility>
 
 namespace dither::detail {
 namespace {
@@ -17,14 +15,18 @@ std::vector<std::int64_t> arithmetic_run(std::int64_t first, std::int64_t count,
     return run;
 }
 
-/// Where fewer multiplications than this share of the dense ones are left, visiting the live values alone is faster:
-/// measured with AVX2.
-constexpr double kSparseInputShare = 0.25;
-constexpr double kSparseWeightShare = 0.35;
+/// Where the live values leave fewer multiplications than this share of the dense ones, visiting them alone is faster:
+/// measured with AVX2, and with VNNI.
+template <typename Kernels>
+constexpr double kLiveInputShare = Kernels::kCentred ? 0.25 : 0.125;
+template <typename Kernels>
+constexpr double kLiveWeightShare = Kernels::kCentred ? 0.35 : 0.175;
 
 }  // namespace
 
-IntegerConvolution::IntegerConvolution(const IntegerKernels& kernels, const ConvGeometry& g, std::int64_t max_items)
+template <typename Kernels>
+IntegerConvolution<Kernels>::IntegerConvolution(const Kernels& kernels, const IntegerKernels& all,
+                                                const ConvGeometry& g, std::int64_t max_items)
     : kernels_(kernels),
       geometry_(g),
       max_items_(max_items),
@@ -34,7 +36,8 @@ IntegerConvolution::IntegerConvolution(const IntegerKernels& kernels, const Conv
       image_(g.in_height * g.in_width * g.in_channels),
       positions_(g.out_height() * g.out_width()),
       weights_(g.fan_in() * g.out_channels),
-      grid_{g.in_height + 2 * g.padding, g.in_width + 2 * g.padding, g.in_channels, g.padding} {
+      grid_(input_grid(g)),
+      live_(all, g) {
     const std::int64_t border = (g.kernel - 1) / g.stride;
     output_grid_ = {border + std::max(g.out_height(), (g.in_height - 1 + g.padding) / g.stride + 1),
                     border + std::max(g.out_width(), (g.in_width - 1 + g.padding) / g.stride + 1), g.out_channels,
@@ -47,13 +50,14 @@ IntegerConvolution::IntegerConvolution(const IntegerKernels& kernels, const Conv
 
     const std::int64_t distance = kernels_.group * std::max(g.stride * g.in_channels, g.out_channels);
     padded_.resize(static_cast<std::size_t>(grid_.count() + distance + kIntegerSlack));
-    padded_gradient_.resize(static_cast<std::size_t>(output_grid_.count() + distance + kIntegerSlack));
+    padded_gradient_.resize(static_cast<std::size_t>(output_grid_.count() + distance + kIntegerSlack),
+                            static_cast<Row>(Kernels::kCentred ? 0 : kByteExcess));
     const std::int64_t widest = std::max(grid_.count(), depthwise_ ? output_grid_.count() : 0);
     interleaved_.resize(static_cast<std::size_t>((widest + distance) * kernels_.group + kIntegerSlack));
-    plan_live();
 }
 
-void IntegerConvolution::plan_forward() {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::plan_forward() {
     const ConvGeometry& g = geometry_;
     const std::int64_t scale = depthwise_ ? kernels_.group : 1;
     for (std::int64_t y = 0; y < g.out_height(); ++y)
@@ -79,7 +83,8 @@ void IntegerConvolution::plan_forward() {
     forward_.reserve(kernels_, section_.out, sections_);
 }
 
-void IntegerConvolution::plan_backward(std::int64_t first_y, std::int64_t first_x) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::plan_backward(std::int64_t first_y, std::int64_t first_x) {
     const ConvGeometry& g = geometry_;
     const std::int64_t scale = depthwise_ ? kernels_.group : 1;
     // Taps of this class: first, first + stride, ...; the last of them meets the first output.
@@ -90,7 +95,7 @@ void IntegerConvolution::plan_backward(std::int64_t first_y, std::int64_t first_
         return (in + g.padding) / g.stride - count + 1 + output_grid_.top;
     };
 
-    IntegerPlan& plan = backward_.emplace_back();
+    Plan& plan = backward_.emplace_back();
     for (std::int64_t y = 0; y < g.in_height; ++y)
         for (std::int64_t x = 0; x < g.in_width; ++x)
             if ((y + g.padding) % g.stride == first_y && (x + g.padding) % g.stride == first_x) {
@@ -117,9 +122,11 @@ void IntegerConvolution::plan_backward(std::int64_t first_y, std::int64_t first_
         plan.add_run(kernels_.group, row * output_grid_.row() * scale, depthwise_ ? g.out_channels * scale : 1, run);
     }
     plan.reserve(kernels_, section_.in, sections_);
+    plan.set_excess(kByteExcess);
 }
 
-void IntegerConvolution::plan_gradient() {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::plan_gradient() {
     const ConvGeometry& g = geometry_;
     const std::int64_t scale = kernels_.group;
     for (std::int64_t ky = 0; ky < g.kernel; ++ky)
@@ -134,192 +141,105 @@ void IntegerConvolution::plan_gradient() {
     gradient_.reserve(kernels_, section_.out, sections_);
 }
 
-void IntegerConvolution::plan_live() {
-    const ConvGeometry& g = geometry_;
-    const bool fits = g.groups == 1 && g.out_channels % 8 == 0 && grid_.count() < std::numeric_limits<int>::max();
-    const std::int64_t width = kernels_.live == nullptr ? 0 : kernels_.live->width;
-    if (!fits || 2 * g.kernel * g.in_channels <= width || width == 0)
-        return;
-    live_.run = g.kernel * g.in_channels;
-    live_.vectors = (live_.run + width - 1) / width;
-    for (std::int64_t ky = 0; ky < g.kernel; ++ky)
-        for (std::int64_t v = 0; v < live_.vectors; ++v) {
-            live_.dense.push_back((ky * live_.vectors + v) * width);
-            live_.window.push_back(ky * grid_.row() + v * width);
-        }
-    live_.windows.assign(forward_.rows.begin(), forward_.rows.end());
-    live_.windows.resize(live_.windows.size() + kLiveSlack);
-    const std::int64_t pitch = g.kernel * live_.vectors * width;
-    for (std::int64_t o = 0; o < g.out_channels + kLiveSlack; ++o)
-        live_.channels.push_back(static_cast<std::int32_t>(o * pitch));
-    const std::int64_t row = (positions_ + 7) / 8 * 8;
-    const auto longest = static_cast<std::size_t>((row + 1) * (g.out_channels + 1) + kLiveSlack);
-    live_.offsets.resize(longest);
-    live_.values.resize(longest);
-    live_.lists.resize(static_cast<std::size_t>(std::max(positions_, g.out_channels)));
-    live_.sorted.resize(live_.lists.size());
-    live_.lengths.resize(static_cast<std::size_t>(g.out_channels + 2));
-    live_.transposed.resize(static_cast<std::size_t>(row * g.out_channels));
-    live_.weights.resize(static_cast<std::size_t>(g.out_channels * pitch));
-    live_.sums.resize(static_cast<std::size_t>(std::max(g.out_channels * pitch, grid_.count() + kIntegerSlack)));
-}
-
-bool IntegerConvolution::is_sparse(const std::int8_t* dy, double share) const {
-    if (live_.run == 0)
-        return false;
-    const std::int64_t count = positions_ * geometry_.out_channels;
-    const std::int64_t visited = kernels_.live->count_live(count, dy) * live_.vectors * kernels_.live->width;
-    return static_cast<double>(visited) < share * static_cast<double>(count * live_.run);
-}
-
-void IntegerConvolution::list_live(std::int64_t lists, std::int64_t row, const std::int8_t* values,
-                                   const std::vector<std::int32_t>& offsets) {
-    kernels_.live->list_rows(lists, row, values, offsets.data(), live_.offsets.data(), live_.values.data(),
-                             live_.lists.data());
-}
-
-/// By their lengths, without the empty ones: loops of changing lengths cost the processor more than the sorting does.
-std::span<const LiveList> IntegerConvolution::sort_lists(std::span<const LiveList> lists) {
-    std::ranges::fill(live_.lengths, 0);
-    for (const LiveList& list : lists)
-        ++live_.lengths[static_cast<std::size_t>(list.count)];
-    const auto empty = static_cast<std::size_t>(live_.lengths[0]);
-    std::int32_t place = 0;
-    for (std::int32_t& length : live_.lengths)
-        place += std::exchange(length, place);
-    for (const LiveList& list : lists)
-        live_.sorted[static_cast<std::size_t>(live_.lengths[static_cast<std::size_t>(list.count)]++)] = list;
-    return std::span(live_.sorted).first(lists.size()).subspan(empty);
-}
-
-void IntegerConvolution::scatter_live(const std::int8_t* dy, std::int32_t* dx) {
-    const ConvGeometry& g = geometry_;
-    std::fill_n(live_.sums.begin(), grid_.count(), 0);
-    list_live(positions_, g.out_channels, dy, live_.channels);
-    for (std::size_t q = 0; q < forward_.rows.size(); ++q)
-        live_.lists[q].out = forward_.rows[q];
-    const std::span<const LiveList> lists = sort_lists(std::span(live_.lists).first(forward_.rows.size()));
-    kernels_.live->sum({live_.weights.data(), live_.offsets.data(), live_.values.data(),
-                        static_cast<std::int64_t>(lists.size()), lists.data(),
-                        static_cast<std::int64_t>(live_.dense.size()), live_.dense.data(), live_.sums.data(),
-                        live_.window.data(), true});
-    const std::int64_t row = g.in_width * g.in_channels;
-    const std::int32_t* from = live_.sums.data() + grid_.top * (grid_.row() + grid_.channels);
-    for (std::int64_t y = 0; y < g.in_height; ++y)
-        std::copy_n(from + y * grid_.row(), row, dx + y * row);
-}
-
-void IntegerConvolution::add_live_gradient(const std::int8_t* dy, std::int32_t* dw) {
-    const ConvGeometry& g = geometry_;
-    const IntegerLiveKernels& kernels = *kernels_.live;
-    kernels.transpose(positions_, g.out_channels, dy, live_.transposed.data());
-    list_live(g.out_channels, (positions_ + 7) / 8 * 8, live_.transposed.data(), live_.windows);
-    const std::int64_t run = live_.vectors * kernels.width;
-    const std::int64_t pitch = g.kernel * run;
-    for (std::int64_t o = 0; o < g.out_channels; ++o)
-        live_.lists[static_cast<std::size_t>(o)].out = o * pitch;
-    kernels.sum({padded_.data(), live_.offsets.data(), live_.values.data(), g.out_channels, live_.lists.data(),
-                 static_cast<std::int64_t>(live_.dense.size()), live_.window.data(), live_.sums.data(),
-                 live_.dense.data(), false});
-    for (std::int64_t ky = 0; ky < g.kernel; ++ky)
-        kernels.add_transposed(live_.run, g.out_channels, live_.sums.data() + ky * run, pitch,
-                               dw + ky * live_.run * g.out_channels);
-}
-
-void IntegerConvolution::pad_codes(const std::uint8_t* image, std::int32_t zero_point) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::pad_codes(const std::uint8_t* image, std::int32_t zero_point) {
+    if (!Kernels::kCentred && zero_point != padding_) {
+        std::ranges::fill(padded_, static_cast<Row>(zero_point));
+        forward_.set_excess(zero_point);
+        gradient_.set_excess(zero_point);
+        padding_ = zero_point;
+    }
     const std::int64_t row = geometry_.in_width * geometry_.in_channels;
-    std::int16_t* to = padded_.data() + grid_.top * (grid_.row() + grid_.channels);
+    Row* to = padded_.data() + grid_.top * (grid_.row() + grid_.channels);
     for (std::int64_t y = 0; y < geometry_.in_height; ++y)
-        kernels_.widen_codes(row, image + y * row, zero_point, to + y * grid_.row());
+        kernels_.load_codes(row, image + y * row, zero_point, to + y * grid_.row());
 }
 
-void IntegerConvolution::pad_gradient(const std::int8_t* dy) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::pad_gradient(const std::int8_t* dy) {
     const std::int64_t row = geometry_.out_width() * geometry_.out_channels;
-    std::int16_t* to = padded_gradient_.data() + output_grid_.top * (output_grid_.row() + output_grid_.channels);
+    Row* to = padded_gradient_.data() + output_grid_.top * (output_grid_.row() + output_grid_.channels);
     for (std::int64_t y = 0; y < geometry_.out_height(); ++y)
-        kernels_.widen(row, dy + y * row, to + y * output_grid_.row());
+        kernels_.load_signed(row, dy + y * row, to + y * output_grid_.row());
 }
 
-const std::int16_t* IntegerConvolution::interleaved(const WideCodes& padded, const Grid& grid, std::int64_t distance) {
+template <typename Kernels>
+auto IntegerConvolution<Kernels>::interleaved(const AlignedValues<Row>& padded, const PaddedGrid& grid,
+                                              std::int64_t distance) -> const Row* {
     kernels_.interleave(grid.count(), padded.data(), distance, interleaved_.data());
     return interleaved_.data();
 }
 
-void IntegerConvolution::pack(IntegerPlan& plan, const std::int8_t* from, std::int64_t section, std::int64_t channels,
-                              std::int64_t channel_stride) {
-    std::int16_t* to = plan.packed.data();
-    for (std::int64_t s = 0; s < sections_; ++s, from += section, to += plan.section_size(kernels_, channels))
-        kernels_.pack({from, static_cast<std::int64_t>(plan.groups.size()), plan.sources.data(), channels,
-                       channel_stride, nullptr},
-                      to);
+template <typename Kernels>
+void IntegerConvolution<Kernels>::pack(Plan& plan, const std::int8_t* from, std::int64_t section, std::int64_t channels,
+                                       std::int64_t channel_stride) {
+    for (std::int64_t s = 0; s < sections_; ++s)
+        plan.pack(kernels_,
+                  {from + s * section, plan.group_count(), plan.sources.data(), channels, channel_stride, nullptr}, s);
 }
 
-void IntegerConvolution::multiply(const IntegerPlan& plan, const std::int16_t* base, std::int64_t base_section,
-                                  std::int64_t channels, std::int32_t* out, bool accumulate) {
-    const auto kernel = depthwise_ ? kernels_.multiply_channels : kernels_.multiply;
-    const std::int16_t* packed = plan.packed.data();
-    for (std::int64_t s = 0; s < sections_; ++s) {
-        kernel({base, static_cast<std::int64_t>(plan.rows.size()), plan.rows.data(),
-                static_cast<std::int64_t>(plan.groups.size()), plan.groups.data(), packed, channels, out,
-                plan.outputs.data(), accumulate});
-        base += base_section;
-        packed += plan.section_size(kernels_, channels);
-        out += channels;
-    }
+template <typename Kernels>
+void IntegerConvolution<Kernels>::multiply(const Plan& plan, const Row* base, std::int64_t base_section,
+                                           std::int64_t channels, std::int32_t* out, bool accumulate) {
+    for (std::int64_t s = 0; s < sections_; ++s)
+        plan.multiply(kernels_, base + s * base_section, static_cast<std::int64_t>(plan.rows.size()),
+                      plan.group_count(), channels, out + s * channels, accumulate, depthwise_, s);
 }
 
-void IntegerConvolution::pack_forward(std::span<const std::int8_t> w) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::pack_forward(std::span<const std::int8_t> w) {
     check_integer_weights(w.size(), weights_);
     pack(forward_, w.data(), section_.out, section_.out, 1);
     forward_packed_ = true;
 }
 
-void IntegerConvolution::pack_backward(std::span<const std::int8_t> w) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::pack_backward(std::span<const std::int8_t> w) {
     check_integer_weights(w.size(), weights_);
-    for (IntegerPlan& plan : backward_)
+    for (Plan& plan : backward_)
         pack(plan, w.data(), section_.out, section_.in, depthwise_ ? 1 : geometry_.out_channels);
-    const std::int64_t vectors = live_.run == 0 ? 0 : live_.vectors * kernels_.live->width;
-    for (std::int64_t o = 0; live_.run > 0 && o < geometry_.out_channels; ++o)
-        for (std::int64_t ky = 0; ky < geometry_.kernel; ++ky)
-            kernels_.live->pack(live_.run, w.data() + ky * live_.run * geometry_.out_channels + o,
-                                geometry_.out_channels, live_.weights.data() + (o * geometry_.kernel + ky) * vectors);
+    live_.pack(w.data());
     backward_packed_ = true;
 }
 
-void IntegerConvolution::forward(std::int64_t items, std::span<const std::uint8_t> x,
-                                 std::span<const std::int32_t> zero_points, std::span<std::int32_t> y) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::forward(std::int64_t items, std::span<const std::uint8_t> x,
+                                          std::span<const std::int32_t> zero_points, std::span<std::int32_t> y) {
     const std::int64_t output = positions_ * geometry_.out_channels;
     check_integer_operands(items, max_items_, x.size(), image_, y.size(), output);
     check_zero_points(zero_points, items);
     require(forward_packed_, "forward before pack_forward");
     for (std::int64_t i = 0; i < items; ++i) {
         pad_codes(x.data() + i * image_, zero_points[static_cast<std::size_t>(i)]);
-        const std::int16_t* base = depthwise_ ? interleaved(padded_, grid_, grid_.channels) : padded_.data();
+        const Row* base = depthwise_ ? interleaved(padded_, grid_, grid_.channels) : padded_.data();
         multiply(forward_, base, section_.in, section_.out, y.data() + i * output, false);
     }
 }
 
-void IntegerConvolution::backward_input(std::int64_t items, std::span<const std::int8_t> dy,
-                                        std::span<std::int32_t> dx) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::backward_input(std::int64_t items, std::span<const std::int8_t> dy,
+                                                 std::span<std::int32_t> dx) {
     const std::int64_t output = positions_ * geometry_.out_channels;
     check_integer_operands(items, max_items_, dx.size(), image_, dy.size(), output);
     require(backward_packed_, "backward_input before pack_backward");
     for (std::int64_t i = 0; i < items; ++i) {
-        if (is_sparse(dy.data() + i * output, kSparseInputShare)) {
-            scatter_live(dy.data() + i * output, dx.data() + i * image_);
+        if (live_.share(dy.data() + i * output) < kLiveInputShare<Kernels>) {
+            live_.input_gradient(dy.data() + i * output, dx.data() + i * image_);
             continue;
         }
         pad_gradient(dy.data() + i * output);
-        const std::int16_t* base =
+        const Row* base =
             depthwise_ ? interleaved(padded_gradient_, output_grid_, output_grid_.channels) : padded_gradient_.data();
-        for (const IntegerPlan& plan : backward_)
+        for (const Plan& plan : backward_)
             multiply(plan, base, section_.out, section_.in, dx.data() + i * image_, false);
     }
 }
 
-void IntegerConvolution::weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
-                                         std::span<const std::int32_t> zero_points, std::span<const std::int8_t> dy,
-                                         std::span<const std::uint8_t> shifts, std::span<std::int32_t> dw, bool add) {
+template <typename Kernels>
+void IntegerConvolution<Kernels>::weight_gradient(std::int64_t items, std::span<const std::uint8_t> x,
+                                                  std::span<const std::int32_t> zero_points,
+                                                  std::span<const std::int8_t> dy, std::span<const std::uint8_t> shifts,
+                                                  std::span<std::int32_t> dw, bool add) {
     const std::int64_t output = positions_ * geometry_.out_channels;
     check_integer_operands(items, max_items_, x.size(), image_, dy.size(), output);
     check_zero_points(zero_points, items);
@@ -328,19 +248,25 @@ void IntegerConvolution::weight_gradient(std::int64_t items, std::span<const std
     if (!add)
         std::ranges::fill(dw, 0);
     for (std::int64_t i = 0; i < items; ++i) {
-        pad_codes(x.data() + i * image_, zero_points[static_cast<std::size_t>(i)]);
-        if (is_sparse(dy.data() + i * output, kSparseWeightShare)) {
-            add_live_gradient(dy.data() + i * output, dw.data());
+        const std::uint8_t* image = x.data() + i * image_;
+        const std::int32_t zero_point = zero_points[static_cast<std::size_t>(i)];
+        if (live_.share(dy.data() + i * output) < kLiveWeightShare<Kernels>) {
+            live_.add_weight_gradient(image, zero_point, dy.data() + i * output, dw.data());
             continue;
         }
+        pad_codes(image, zero_point);
         pack(gradient_, dy.data() + i * output, section_.out, section_.out, 1);
-        const std::int16_t* base = interleaved(padded_, grid_, geometry_.stride * grid_.channels);
+        const Row* base = interleaved(padded_, grid_, geometry_.stride * grid_.channels);
         multiply(gradient_, base, section_.in * kernels_.group, section_.out, dw.data(), true);
     }
 }
 
-std::int64_t IntegerConvolution::sum_items() const {
+template <typename Kernels>
+std::int64_t IntegerConvolution<Kernels>::sum_items() const {
     return most_summands() / positions_;
 }
+
+template class IntegerConvolution<WordKernels>;
+template class IntegerConvolution<ByteKernels>;
 
 }  // namespace dither::detail

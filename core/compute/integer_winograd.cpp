@@ -106,7 +106,7 @@ std::array<int, kPoints> transform_weights(int a, int b, int c) {
 
 class IntegerWinograd::Plan {
 public:
-    Plan(const ConvGeometry& geometry, const detail::IntegerKernels& kernels);
+    Plan(const ConvGeometry& geometry, const detail::WordKernels& kernels);
 
     void pack(std::span<const std::int8_t> w);
     void run(std::span<const std::uint8_t> x, std::int32_t zero_point, std::span<std::int32_t> y);
@@ -119,21 +119,21 @@ private:
     void run_rows(std::int64_t first, std::int64_t rows, std::int32_t* y);
 
     ConvGeometry geometry_;
-    const detail::IntegerKernels& kernels_;
+    const detail::WordKernels& kernels_;
     std::int64_t across_;             ///< tiles in a row
     std::int64_t width_;              ///< of the padded image, in pixels: what whole tiles see
     std::int64_t strip_;              ///< rows at a time
     std::vector<std::int64_t> rows_;  ///< where the tiles of a strip start, among the transformed inputs of a point
     std::vector<std::int64_t> outputs_;
     std::vector<std::int64_t> groups_;
-    detail::WideCodes padded_;
-    detail::WideCodes weights_;           ///< [points][panels][groups][panel][group]
-    detail::WideCodes inputs_;            ///< [points][padded rows][tiles][in]
-    std::vector<std::int32_t> products_;  ///< [points][tiles][out]
+    detail::AlignedValues<std::int16_t> padded_;
+    detail::AlignedValues<std::int16_t> weights_;  ///< [points][panels][groups][panel][group]
+    detail::AlignedValues<std::int16_t> inputs_;   ///< [points][padded rows][tiles][in]
+    std::vector<std::int32_t> products_;           ///< [points][tiles][out]
     bool packed_ = false;
 };
 
-IntegerWinograd::Plan::Plan(const ConvGeometry& g, const detail::IntegerKernels& kernels)
+IntegerWinograd::Plan::Plan(const ConvGeometry& g, const detail::WordKernels& kernels)
     : geometry_(g),
       kernels_(kernels),
       across_((g.out_width() + detail::kTile - 1) / detail::kTile),
@@ -183,7 +183,7 @@ void IntegerWinograd::Plan::run(std::span<const std::uint8_t> x, std::int32_t ze
     require(packed_, "a convolution before its weights are packed");
     std::int16_t* to = padded_.data() + g.padding * (width_ + 1) * g.in_channels;
     for (std::int64_t i = 0; i < g.in_height; ++i)
-        kernels_.widen_codes(row, x.data() + i * row, zero_point, to + i * width_ * g.in_channels);
+        kernels_.load_codes(row, x.data() + i * row, zero_point, to + i * width_ * g.in_channels);
     const std::int64_t tiles = across_ * g.in_channels;
     for (std::int64_t i = 0; i < frame_rows(); ++i)
         detail::transform_inputs(padded_.data() + i * width_ * g.in_channels, across_, g.in_channels,
@@ -199,7 +199,7 @@ void IntegerWinograd::Plan::run_rows(std::int64_t first, std::int64_t rows, std:
     for (std::int64_t p = 0; p < detail::kPoints; ++p)
         kernels_.multiply({inputs_.data() + (p * frame_rows() + first) * across_ * in, rows * across_, rows_.data(),
                            group_count(), groups_.data(), weights_.data() + p * point_size(), out,
-                           products_.data() + p * pitch, outputs_.data(), false});
+                           products_.data() + p * pitch, outputs_.data(), false, nullptr, nullptr});
     const auto* products = reinterpret_cast<const std::uint32_t*>(products_.data());
     for (std::int64_t r = 0; r < rows; ++r)
         detail::transform_outputs(products + r * across_ * out, pitch, geometry_.out_width(), out,
@@ -216,10 +216,14 @@ bool IntegerWinograd::fits(const ConvGeometry& g) {
            4 * width >= 3 * whole;
 }
 
+bool IntegerWinograd::pays(const ConvGeometry& geometry) {
+    return fits(geometry) && detail::choose_integer_kernels({}).bytes == nullptr;
+}
+
 IntegerWinograd::IntegerWinograd(const ConvGeometry& geometry, std::string_view instruction_set) {
     geometry.check();
     require(fits(geometry), "no tiles of four results for this convolution");
-    plan_ = std::make_unique<Plan>(geometry, detail::choose_integer_kernels(instruction_set));
+    plan_ = std::make_unique<Plan>(geometry, *detail::choose_integer_kernels(instruction_set).words);
 }
 IntegerWinograd::IntegerWinograd(IntegerWinograd&&) noexcept = default;
 IntegerWinograd::~IntegerWinograd() = default;

@@ -22,8 +22,10 @@ namespace dither {
 class IntegerWinograd {
 public:
     /// Stride 1, kernel 3, one group, an even number of 16 to 256 channels in and at least 16 out, and rows that tiles
-    /// of four results fill well: where it is faster.
+    /// of four results fill well.
     static bool fits(const ConvGeometry& geometry);
+    /// Whether it also is faster than IntegerProduct on this processor: where that has to multiply in 16 bits, too.
+    static bool pays(const ConvGeometry& geometry);
 
     /// `instruction_set` as for make_integer_convolution. Throws PreconditionError unless the geometry fits.
     explicit IntegerWinograd(const ConvGeometry& geometry, std::string_view instruction_set = {});

@@ -3,11 +3,13 @@
 #include "core/compute/detail/eigen_products.hpp"
 #include "core/compute/eigen_backend.hpp"
 #include "core/error.hpp"
+#include "core/simd.hpp"
 
 #include <omp.h>
 #include <oneapi/dnnl/dnnl.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <unordered_map>
 
@@ -16,6 +18,7 @@ namespace {
 
 using Memory = dnnl::memory;
 using Tag = Memory::format_tag;
+using Type = Memory::data_type;
 using Arguments = std::unordered_map<int, Memory>;
 
 /// One thread for oneDNN's OpenMP while this lives: the workers are the caller's threads. The number belongs to the
@@ -43,12 +46,7 @@ decltype(auto) with_onednn(Work work) {
 }
 
 Memory::desc plain(const Memory::dims& extents, Tag tag) {
-    return {extents, Memory::data_type::f32, tag};
-}
-
-/// In the layout that the primitive likes best.
-Memory::desc any_layout(const Memory::dims& extents) {
-    return plain(extents, Tag::any);
+    return {extents, Type::f32, tag};
 }
 
 /// A primitive with its arguments, bound to its memory once: a call sets addresses only.
@@ -65,7 +63,7 @@ public:
     }
     void own(int argument, const Memory& memory) { arguments_.emplace(argument, memory); }
 
-    void set(int argument, const float* values) { arguments_.at(argument).set_data_handle(const_cast<float*>(values)); }
+    void set(int argument, const void* values) { arguments_.at(argument).set_data_handle(const_cast<void*>(values)); }
     void run(dnnl::stream& stream) { primitive_.execute(stream, arguments_); }
 
 private:
@@ -123,21 +121,28 @@ struct WeightedOperation {
 };
 
 /// The layouts of a convolution of `images` images, for oneDNN: it names the extents in NCHW and OIHW order whatever
-/// their layout is.
+/// their layout is. Operands of a primitive have a type of their own, its results are fp32, and so is what callers
+/// have.
 struct ConvolutionLayouts {
     Memory::desc image;
+    Memory::desc image_operand;
     Memory::desc result;
+    Memory::desc result_operand;
     Memory::desc weights;
-    Memory::desc any_weights;
+    Memory::desc any_weights;  ///< in the layout that the primitive likes best
+    Memory::desc any_weights_operand;
     Memory::dims strides;
     Memory::dims padding_before;
     Memory::dims padding_after;
 
-    ConvolutionLayouts(const ConvGeometry& g, std::int64_t images)
+    ConvolutionLayouts(const ConvGeometry& g, std::int64_t images, Type operands)
         : image(plain({images, g.in_channels, g.in_height, g.in_width}, Tag::nhwc)),
+          image_operand(image.dims(), operands, Tag::nhwc),
           result(plain({images, g.out_channels, g.out_height(), g.out_width()}, Tag::nhwc)),
+          result_operand(result.dims(), operands, Tag::nhwc),
           weights(plain(weight_extents(g), g.groups == 1 ? Tag::hwio : Tag::hwigo)),
-          any_weights(any_layout(weight_extents(g))),
+          any_weights(plain(weight_extents(g), Tag::any)),
+          any_weights_operand(any_weights.dims(), operands, Tag::any),
           strides{g.stride, g.stride},
           padding_before{g.padding, g.padding},
           padding_after{after(g, g.in_height, g.out_height()), after(g, g.in_width, g.out_width())} {}
@@ -156,18 +161,19 @@ private:
 
 constexpr auto kAlgorithm = dnnl::algorithm::convolution_direct;
 
-dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine, const ConvolutionLayouts& c) {
-    return {{dnnl::prop_kind::forward_training, kAlgorithm, c.image, c.any_weights, c.result, c.strides,
+dnnl::convolution_forward::primitive_desc describe_forward(const dnnl::engine& engine, const ConvolutionLayouts& c,
+                                                           const Memory::desc& result) {
+    return {{dnnl::prop_kind::forward_training, kAlgorithm, c.image_operand, c.any_weights_operand, result, c.strides,
              c.padding_before, c.padding_after},
             planned_scratchpad(),
             engine};
 }
 
 WeightedOperation plan_forward(const dnnl::engine& engine, const ConvolutionLayouts& c) {
-    const auto description = describe_forward(engine, c);
+    const auto description = describe_forward(engine, c, c.result);
     WeightedOperation planned{{engine, c.weights, description.weights_desc()},
                               {engine, dnnl::convolution_forward(description), description.scratchpad_desc()}};
-    planned.operation.borrow(DNNL_ARG_SRC, c.image);
+    planned.operation.borrow(DNNL_ARG_SRC, c.image_operand);
     planned.operation.own(DNNL_ARG_WEIGHTS, planned.packing.packed());
     planned.operation.borrow(DNNL_ARG_DST, c.result);
     return planned;
@@ -175,11 +181,11 @@ WeightedOperation plan_forward(const dnnl::engine& engine, const ConvolutionLayo
 
 WeightedOperation plan_backward_input(const dnnl::engine& engine, const ConvolutionLayouts& c) {
     const dnnl::convolution_backward_data::primitive_desc description(
-        {kAlgorithm, c.image, c.any_weights, c.result, c.strides, c.padding_before, c.padding_after},
-        planned_scratchpad(), engine, describe_forward(engine, c));
+        {kAlgorithm, c.image, c.any_weights_operand, c.result_operand, c.strides, c.padding_before, c.padding_after},
+        planned_scratchpad(), engine, describe_forward(engine, c, c.result_operand));
     WeightedOperation planned{{engine, c.weights, description.weights_desc()},
                               {engine, dnnl::convolution_backward_data(description), description.scratchpad_desc()}};
-    planned.operation.borrow(DNNL_ARG_DIFF_DST, c.result);
+    planned.operation.borrow(DNNL_ARG_DIFF_DST, c.result_operand);
     planned.operation.own(DNNL_ARG_WEIGHTS, planned.packing.packed());
     planned.operation.borrow(DNNL_ARG_DIFF_SRC, c.image);
     return planned;
@@ -190,7 +196,7 @@ struct GradientOperation {
     Operation operation;
     Operation add;
 
-    void run(dnnl::stream& stream, const float* x, const float* dy, float* dw) {
+    void run(dnnl::stream& stream, const void* x, const void* dy, float* dw) {
         operation.set(DNNL_ARG_SRC, x);
         operation.set(DNNL_ARG_DIFF_DST, dy);
         add.set(DNNL_ARG_TO, dw);
@@ -201,13 +207,13 @@ struct GradientOperation {
 
 GradientOperation plan_weight_gradient(const dnnl::engine& engine, const ConvolutionLayouts& c) {
     const dnnl::convolution_backward_weights::primitive_desc description(
-        {kAlgorithm, c.image, c.any_weights, c.result, c.strides, c.padding_before, c.padding_after},
-        planned_scratchpad(), engine, describe_forward(engine, c));
+        {kAlgorithm, c.image_operand, c.any_weights, c.result_operand, c.strides, c.padding_before, c.padding_after},
+        planned_scratchpad(), engine, describe_forward(engine, c, c.result_operand));
     const Memory gradient(description.diff_weights_desc(), engine);
     GradientOperation planned{{engine, dnnl::convolution_backward_weights(description), description.scratchpad_desc()},
                               reorder(engine, description.diff_weights_desc(), c.weights, adding())};
-    planned.operation.borrow(DNNL_ARG_SRC, c.image);
-    planned.operation.borrow(DNNL_ARG_DIFF_DST, c.result);
+    planned.operation.borrow(DNNL_ARG_SRC, c.image_operand);
+    planned.operation.borrow(DNNL_ARG_DIFF_DST, c.result_operand);
     planned.operation.own(DNNL_ARG_DIFF_WEIGHTS, gradient);
     planned.add.own(DNNL_ARG_FROM, gradient);
     planned.add.borrow(DNNL_ARG_TO, c.weights);
@@ -233,11 +239,34 @@ std::int64_t images_in_cache(std::int64_t in, std::int64_t out) {
     return std::clamp<std::int64_t>(kCacheFloats / (in + out), 1, kMost);
 }
 
+/// The upper halves of fp32 numbers: all that they have where they are bfloat16 values.
+DITHER_CLONES
+void upper_halves(std::int64_t count, const float* from, std::uint16_t* to) {
+    for (std::int64_t i = 0; i < count; ++i)
+        to[i] = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(from[i]) >> 16);
+}
+
+/// A primitive's operand of some images: the caller's floats, or as bfloat16.
+class Operand {
+public:
+    Operand(Type type, std::int64_t most) : narrow_(type == Type::bf16 ? static_cast<std::size_t>(most) : 0) {}
+
+    const void* of(const float* values, std::int64_t count) {
+        if (narrow_.empty())
+            return values;
+        upper_halves(count, values, narrow_.data());
+        return narrow_.data();
+    }
+
+private:
+    std::vector<std::uint16_t> narrow_;
+};
+
 /// Image by image, and Eigen's product where that is faster: in the backward pass of an image whose gradient is mostly
 /// zero, and to find the input gradient of so few channels that they fill no vector.
 class OneDnnConvolution final : public Product {
 public:
-    OneDnnConvolution(const dnnl::engine& engine, const ConvGeometry& g, std::int64_t max_items,
+    OneDnnConvolution(const dnnl::engine& engine, const ConvGeometry& g, std::int64_t max_items, Type operands,
                       std::unique_ptr<Product> eigen)
         : in_(g.in_height * g.in_width * g.in_channels),
           out_(g.out_height() * g.out_width() * g.out_channels),
@@ -246,10 +275,12 @@ public:
           block_(images_in_cache(in_, out_)),
           eigen_(std::move(eigen)),
           sparse_(dynamic_cast<const detail::EigenConvolution*>(eigen_.get())),
+          x_(operands, block_ * in_),
+          dy_(operands, block_ * out_),
           stream_(engine) {
         constexpr std::int64_t kFewChannels = 8;
-        const ConvolutionLayouts one(g, 1);
-        const ConvolutionLayouts whole(g, block_);
+        const ConvolutionLayouts one(g, 1, operands);
+        const ConvolutionLayouts whole(g, block_, operands);
         forward_ = planned([&] { return plan_forward(engine, one); });
         if (g.groups > 1 || g.in_channels >= kFewChannels)
             backward_input_ = planned([&] { return plan_backward_input(engine, one); });
@@ -258,6 +289,8 @@ public:
             block_gradient_ = planned([&] { return plan_weight_gradient(engine, whole); });
     }
 
+    /// Whether oneDNN has what matters.
+    bool complete() const { return forward_ && gradient_; }
     std::int64_t block() const override { return std::min(block_, max_items_); }
 
     void pack_forward(std::span<const float> w) override {
@@ -276,7 +309,7 @@ public:
             return eigen_->forward(items, x, y);
         with_onednn([&] {
             for (std::int64_t i = 0; i < items; ++i) {
-                forward_->operation.set(DNNL_ARG_SRC, x.data() + i * in_);
+                forward_->operation.set(DNNL_ARG_SRC, x_.of(x.data() + i * in_, in_));
                 forward_->operation.set(DNNL_ARG_DST, y.data() + i * out_);
                 forward_->operation.run(stream_);
             }
@@ -320,7 +353,8 @@ public:
             else
                 with_onednn([&] {
                     (count == block_ && block_gradient_ ? *block_gradient_ : *gradient_)
-                        .run(stream_, x.data() + i * in_, dy.data() + i * out_, dw.data());
+                        .run(stream_, x_.of(x.data() + i * in_, count * in_),
+                             dy_.of(dy.data() + i * out_, count * out_), dw.data());
                 });
             i += std::max<std::int64_t>(count, 1);
         }
@@ -335,7 +369,7 @@ private:
     bool sparse(const float* dy) const { return sparse_ != nullptr && sparse_->sparse(dy); }
 
     void input_gradient(const float* dy, float* dx) {
-        backward_input_->operation.set(DNNL_ARG_DIFF_DST, dy);
+        backward_input_->operation.set(DNNL_ARG_DIFF_DST, dy_.of(dy, out_));
         backward_input_->operation.set(DNNL_ARG_DIFF_SRC, dx);
         backward_input_->operation.run(stream_);
     }
@@ -355,6 +389,8 @@ private:
     std::int64_t block_;
     std::unique_ptr<Product> eigen_;
     const detail::EigenConvolution* sparse_;  ///< eigen_, where it has sparse adjoints
+    Operand x_;
+    Operand dy_;
     dnnl::stream stream_;
     std::optional<WeightedOperation> forward_;
     std::optional<WeightedOperation> backward_input_;
@@ -394,11 +430,32 @@ public:
     }
 
     std::unique_ptr<Product> convolution(const ConvGeometry& geometry, std::int64_t max_items) const override {
-        auto eigen = eigen_->convolution(geometry, max_items);
-        return std::make_unique<OneDnnConvolution>(engine_, geometry, max_items, std::move(eigen));
+        return std::make_unique<OneDnnConvolution>(engine_, geometry, max_items, Type::f32,
+                                                   eigen_->convolution(geometry, max_items));
+    }
+
+    /// Elsewhere oneDNN imitates bfloat16, and is slower than in fp32. A group of few channels fills no register of
+    /// either.
+    std::unique_ptr<Product> bfloat_convolution(const ConvGeometry& geometry, std::int64_t max_items) const override {
+        constexpr std::int64_t kFewChannels = 8;
+        if (!has_bfloat_units() || geometry.in_channels / geometry.groups < kFewChannels)
+            return nullptr;
+        auto product = std::make_unique<OneDnnConvolution>(engine_, geometry, max_items, Type::bf16,
+                                                           eigen_->convolution(geometry, max_items));
+        return product->complete() ? std::move(product) : nullptr;
     }
 
 private:
+    static bool has_bfloat_units() {
+        switch (dnnl::get_effective_cpu_isa()) {
+            case dnnl::cpu_isa::avx512_core_bf16:
+            case dnnl::cpu_isa::avx512_core_amx:
+                return true;
+            default:
+                return false;
+        }
+    }
+
     dnnl::engine engine_;
     std::unique_ptr<Backend> eigen_;
 };

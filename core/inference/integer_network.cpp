@@ -222,7 +222,7 @@ void IntegerNetwork::Plan::begin_product(Stage& stage, const ProductOperation& p
     stage.result = values_[stage.output].shape;
     std::vector<std::int8_t> codes(p.weight_count());
     unpack_codes(p.weights, p.bits, codes);
-    if (!p.linear && IntegerWinograd::fits(g)) {
+    if (!p.linear && IntegerWinograd::pays(g)) {
         stage.winograd.emplace(g).pack(codes);
     } else {
         stage.product =

@@ -171,7 +171,24 @@ bool WeightedLayer::integer_backward() const {
            inputs != Granularity::per_group && !(batch_sum && inputs == Granularity::per_sample);
 }
 
-Product& WeightedLayer::exact_product() {
+bool WeightedLayer::bfloat_forward() const {
+    return is_bfloat(weight_quantizer_, widths_.weights) && is_bfloat(input_quantizer_, widths_.inputs);
+}
+
+bool WeightedLayer::bfloat_backward() const {
+    return is_bfloat(weight_quantizer_, std::min(widths_.weights, widths_.gradients)) &&
+           is_bfloat(input_quantizer_, std::min(widths_.inputs, widths_.gradients)) &&
+           is_bfloat(gradient_quantizer_, widths_.gradients);
+}
+
+Product& WeightedLayer::float_product(bool bfloat_operands) {
+    if (bfloat_operands && execution_ == Execution::integer && makers_.bfloat) {
+        if (bfloat_ == nullptr)
+            bfloat_ = makers_.bfloat();
+        if (bfloat_ != nullptr)
+            return *bfloat_;
+        makers_.bfloat = {};
+    }
     if (exact_ == nullptr)
         exact_ = makers_.exact();
     return *exact_;
@@ -288,7 +305,7 @@ Tensor WeightedLayer::forward_exact(Tensor x, std::span<const float> bias, const
         product_weights_ = rounded_;
         keep_statistics(pass, rounded_);
     }
-    Product& product = exact_product();
+    Product& product = float_product(bfloat_forward());
     product.pack_forward(product_weights_);
     Tensor y(output_shape().with_batch(batch_), pass.arena);
     places_ = plan_places(batch_, pass);
@@ -426,7 +443,8 @@ std::unique_ptr<Layer> make_linear(std::int64_t in, std::int64_t out, bool bias,
         .fan_in = in,
         .macs = static_cast<double>(in * out),
         .bias = bias};
-    ProductMakers makers{.exact = [=, &backend] { return backend.linear(in, out, max_batch); }, .integer = {}};
+    ProductMakers makers{
+        .exact = [=, &backend] { return backend.linear(in, out, max_batch); }, .bfloat = {}, .integer = {}};
     if (fits_integers(in, out))
         makers.integer = [=, &backend] { return backend.integer_linear(in, out, max_batch); };
     return std::make_unique<WeightedLayer>(shape, makers, quantize, max_batch);
@@ -444,7 +462,9 @@ std::unique_ptr<Layer> make_conv2d(const ConvGeometry& g, bool bias, const Quant
                               .fan_in = g.fan_in(),
                               .macs = static_cast<double>(result.count() * g.fan_in()),
                               .bias = bias};
-    ProductMakers makers{.exact = [=, &backend] { return backend.convolution(g, max_batch); }, .integer = {}};
+    ProductMakers makers{.exact = [=, &backend] { return backend.convolution(g, max_batch); },
+                         .bfloat = [=, &backend] { return backend.bfloat_convolution(g, max_batch); },
+                         .integer = {}};
     if (fits_integers(g))
         makers.integer = [=, &backend] { return backend.integer_convolution(g, max_batch); };
     return std::make_unique<WeightedLayer>(shape, makers, quantize, max_batch);

@@ -12,7 +12,8 @@
 // Up to 8 bits, the products run on the processor's integer units, and what is kept for the backward pass are codes, a
 // byte each. `quantize.execution = "simulated"` runs fp32 on the rounded values instead: the reference, which agrees
 // within the rounding of fp32 sums. Schemes without an integer form (affine or per_sample weights, per_channel
-// activations or gradients) and 9 to 16 bits are always simulated.
+// activations or gradients) and 9 to 16 bits are always simulated, but for convolutions of bf16 values where the processor
+// has units for them.
 #pragma once
 
 #include "core/compute/backend.hpp"

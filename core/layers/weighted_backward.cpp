@@ -63,7 +63,7 @@ Tensor WeightedLayer::backward_exact(Tensor dy, const Pass& pass, bool wanted) {
     const Tensor x = backward_input_values(pass);
     if (widths_.gradients != kFullBits)
         dy = rounded_gradient(std::move(dy), pass);
-    Product& product = exact_product();
+    Product& product = float_product(bfloat_backward());
     const std::int64_t result = shape_.result.count();
     const std::int64_t in = shape_.input.count();
     const std::int64_t out = output_shape().count();

@@ -44,7 +44,8 @@ enum class Observer : std::uint8_t { minmax, moving_average_minmax, percentile, 
 /// Whether a parameter of the layer says what the range is.
 bool is_learned(Observer observer);
 
-/// What multiplies values of up to 8 bits: the integer units on their codes, or fp32 on the rounded values.
+/// What multiplies values of up to 8 bits and bfloat16 values: the integer units on their codes and bfloat16 units,
+/// where the processor has them, or fp32 on the rounded values.
 enum class Execution : std::uint8_t { integer, simulated };
 
 /// What 16 and 8 bits stand for. Every other width is an integer's.

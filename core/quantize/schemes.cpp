@@ -56,7 +56,7 @@ constexpr std::array kObservers{
 };
 
 constexpr std::array kExecutions{
-    ChoiceRow<Execution>{"integer", "the processor's integer units", Execution::integer},
+    ChoiceRow<Execution>{"integer", "the processor's integer and bfloat16 units", Execution::integer},
     ChoiceRow<Execution>{"simulated", "fp32 on the rounded values, the reference", Execution::simulated},
 };
 

@@ -5,9 +5,11 @@
 #include <cstdio>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "core/error.hpp"
+#include "examples/study/gnuplot.hpp"
 
 namespace dither {
 namespace {
@@ -29,15 +31,7 @@ std::vector<json> read_rounds(const std::filesystem::path& file) {
 }
 
 std::string number(const json& value) {
-    return value.is_number() ? fmt::format("{}", value.get<double>()) : "NaN";
-}
-
-/// In single quotes, as gnuplot wants its strings.
-std::string quoted(const std::string& text) {
-    std::string result = "'";
-    for (const char c : text)
-        result += c == '\'' ? std::string("''") : std::string(1, c);
-    return result + "'";
+    return gnuplot::number(value.is_number() ? std::optional(value.get<double>()) : std::nullopt);
 }
 
 std::string accuracy_script(const std::vector<json>& rounds, const std::filesystem::path& out) {
@@ -51,7 +45,7 @@ std::string accuracy_script(const std::vector<json>& rounds, const std::filesyst
     script += fmt::format(
         "EOD\nset terminal pngcairo size 900,540 font 'sans,12'\nset output {}\nset xlabel 'round'\nset grid\n"
         "set ylabel 'loss'\nset key outside top center horizontal\n",
-        quoted(out.string()));
+        gnuplot::literal(out.string()));
     if (labelled)
         script += "set y2label 'test accuracy, %'\nset y2tics\nset ytics nomirror\n";
     script +=
@@ -73,7 +67,7 @@ std::string heatmap_panel(const std::vector<json>& rounds, const std::string& ph
             script += fmt::format("{} {} {}\n", number(round["round"]), i, number(round["layers"][i]["bits"][phase]));
     script += "EOD\nset ytics (";
     for (std::size_t i = 0; i < layers.size(); ++i)
-        script += fmt::format("{}{} {}", i == 0 ? "" : ", ", quoted(layers[i]["name"].get<std::string>()), i);
+        script += fmt::format("{}{} {}", i == 0 ? "" : ", ", gnuplot::literal(layers[i]["name"].get<std::string>()), i);
     return script + fmt::format(
                         ")\nset title '{0} pass'\nset yrange [{1}.5:-0.5]\nset xrange [{2}-0.5:{3}+0.5]\n"
                         "plot ${0} using 1:2:3 with image notitle\n",
@@ -86,7 +80,7 @@ std::string precision_script(const std::vector<json>& rounds, const std::filesys
                "set logscale cb 2\nset cbrange [2:32]\nset cbtics (2, 4, 8, 16, 32)\nset cblabel 'bits'\n"
                "set palette defined (1 '#1b2f66', 2 '#2c5fb3', 3 '#7fb8d6', 4 '#f2a45c', 5 '#b3202c')\nset xlabel "
                "'round'\n",
-               quoted(out.string())) +
+               gnuplot::literal(out.string())) +
            heatmap_panel(rounds, "forward") + heatmap_panel(rounds, "backward") +
            "unset multiplot\nunset output\nreset\n";
 }
@@ -104,7 +98,7 @@ std::string why_script(const std::vector<json>& rounds, const std::filesystem::p
     script += fmt::format(
         "EOD\nset terminal pngcairo size 900,540 font 'sans,12'\nset output {}\nset xlabel 'round'\nset grid\n"
         "set key outside top center horizontal\nset y2label 'mean bits'\nset y2tics\nset y2range [0:*]\n",
-        quoted(out.string()));
+        gnuplot::literal(out.string()));
     script += moved ? "set ylabel 'gradient norm'\nset logscale y\nset ytics nomirror\nplot $why using 1:2 with lines"
                       " lw 2 lc rgb '#9aa5b1' title 'gradient norm', "
                     : "unset ytics\nplot ";
@@ -120,11 +114,11 @@ std::string draw_pictures(const std::filesystem::path& folder) {
     const std::string script = accuracy_script(rounds, folder / "accuracy.png") +
                                precision_script(rounds, folder / "precision.png") +
                                why_script(rounds, folder / "precision_why.png");
-    std::FILE* gnuplot = popen("gnuplot - 2>/dev/null", "w");
-    if (gnuplot == nullptr)
+    std::FILE* const program = popen("gnuplot - 2>/dev/null", "w");
+    if (program == nullptr)
         return "no pictures: gnuplot could not be started";
-    std::fwrite(script.data(), 1, script.size(), gnuplot);
-    if (pclose(gnuplot) != 0)
+    std::fwrite(script.data(), 1, script.size(), program);
+    if (pclose(program) != 0)
         return "no pictures: gnuplot is not installed or failed (Debian: apt-get install gnuplot-nox)";
     return "";
 }

@@ -19,9 +19,11 @@ Workshop::Workshop(const std::string& job, std::uint32_t client, const SessionSe
       data_(setup.data == nullptr ? *loaded_ : *setup.data),
       partition_(deal()),
       backend_(make_backend(job_.compute)),
-      trainer_(job_, data_, *backend_),
-      uplink_(make_codec(job_.codec.uplink, trainer_.schema())),
-      model_(job_, trainer_.schema(), [this](std::span<float> model) { trainer_.write_initial_model(model); }),
+      trainer_(job_, data_, *backend_, setup.makers),
+      uplink_(setup.makers.codec(job_.codec.uplink, trainer_.schema())),
+      model_(
+          job_, trainer_.schema(), [this](std::span<float> model) { trainer_.write_initial_model(model); },
+          setup.makers),
       update_(trainer_.schema().parameters()) {
     if (feeds_back(job_.codec.uplink, *uplink_))
         feedback_.emplace(*uplink_,
@@ -87,7 +89,7 @@ Dataset Workshop::load(const SessionSetup& setup) const {
     Job job = job_;
     if (!setup.data_path.empty())
         job.data.path = setup.data_path;
-    return client_ == kAnyClient ? load_data_to_deal(job).train : load_data(job.data, job.job.seed).train;
+    return client_ == kAnyClient ? setup.makers.data(job).train : load_data(job.data, job.job.seed).train;
 }
 
 std::optional<Partition> Workshop::deal() const {

@@ -4,11 +4,13 @@
 # different daemons talk TCP.
 source "$(dirname "$0")/lib.sh"
 export ASAN_OPTIONS=detect_leaks=0  # OpenMPI leaks by design
-export PMIX_MCA_gds=hash  # two daemons of one machine would share a file that belongs to one
 
+# Each host has temporary files of its own: two daemons that set up one session folder get in each other's way.
 cat >"$work/agent.sh" <<AGENT
 #!/bin/sh
 echo "\$1" >>"$work/started"
+export TMPDIR="$work/\$1"
+mkdir "\$TMPDIR"
 shift
 exec /bin/sh -c "\$*"
 AGENT

@@ -1,8 +1,10 @@
 // The vector arithmetic of integer products. Included by the sources that are compiled once for each instruction set,
 // and by nothing else: all of it is private to the source.
 //
-// The units multiply 16-bit integers and add neighbouring products in 32 bits, exactly: codes of 8 bits less their zero
-// point need 9. (The 8-bit multiply of AVX2 saturates.)
+// Most units multiply 16-bit integers and add neighbouring products in 32 bits, exactly: codes of 8 bits less their
+// zero point need 9. (The 8-bit multiply of AVX2 saturates.) VNNI multiplies unsigned by signed bytes exactly, twice as
+// many at a time: with DITHER_BYTE_OPERANDS rows are codes as they are, and what they exceed their meaning by is
+// subtracted from the sums.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +22,82 @@ namespace {
 }
 
 /// What a processor offers: a vector of 32-bit sums, a vector of operands with kGroup values for each sum, and
-/// dot(sum, a, b) = sum + a * b, added up within each group. A tile of kRows rows and two vectors fits its registers.
-#if defined(__AVX512BW__)
+/// dot(sum, a, b) = sum + a * b, added up within each group, where a is of rows and b is packed. A tile of kRows rows
+/// and two vectors fits its registers.
+#if defined(DITHER_BYTE_OPERANDS) && defined(__AVX512VNNI__)
 struct Arithmetic {
+    using Row = std::uint8_t;
+    using Packed = std::int8_t;
+    using Sums = __m512i;
+    using Operands = __m512i;
+    static constexpr int kLanes = 16;
+    static constexpr int kGroup = 4;
+    static constexpr int kRows = 8;
+
+    static Sums zero() { return _mm512_setzero_si512(); }
+    static Operands load(const void* from) { return _mm512_loadu_si512(from); }
+    static Operands broadcast(const std::uint8_t* from) {
+        std::int32_t group;
+        __builtin_memcpy(&group, from, sizeof group);
+        return _mm512_set1_epi32(group);
+    }
+    static Sums dot(Sums sum, Operands a, Operands b) { return _mm512_dpbusd_epi32(sum, a, b); }
+    static Sums load_sums(const std::int32_t* from) { return _mm512_loadu_si512(from); }
+    static Sums subtract_product(Sums sum, Sums a, std::int32_t b) {
+        return _mm512_sub_epi32(sum, _mm512_mullo_epi32(a, _mm512_set1_epi32(b)));
+    }
+    static void store(std::int32_t* to, Sums sums) { _mm512_storeu_si512(to, sums); }
+};
+#elif defined(DITHER_BYTE_OPERANDS)
+/// For any processor, so that tests of byte operands need none in particular; nothing is gained by it.
+struct Arithmetic {
+    using Row = std::uint8_t;
+    using Packed = std::int8_t;
+    static constexpr int kLanes = 8;
+    static constexpr int kGroup = 4;
+    static constexpr int kRows = 4;
+    struct Sums {
+        std::int32_t lane[kLanes];
+    };
+    struct Operands {
+        std::uint8_t byte[kLanes * kGroup];
+    };
+
+    static Sums zero() { return {}; }
+    static Operands load(const void* from) {
+        Operands loaded;
+        __builtin_memcpy(&loaded, from, sizeof loaded);
+        return loaded;
+    }
+    static Operands broadcast(const std::uint8_t* from) {
+        Operands groups;
+        for (int i = 0; i < kLanes; ++i)
+            __builtin_memcpy(groups.byte + i * kGroup, from, kGroup);
+        return groups;
+    }
+    static Sums dot(Sums sum, Operands a, Operands b) {
+        for (int i = 0; i < kLanes * kGroup; ++i)
+            sum.lane[i / kGroup] = wrapping_sum(sum.lane[i / kGroup], a.byte[i] * static_cast<std::int8_t>(b.byte[i]));
+        return sum;
+    }
+    static Sums load_sums(const std::int32_t* from) {
+        Sums loaded;
+        __builtin_memcpy(&loaded, from, sizeof loaded);
+        return loaded;
+    }
+    static Sums subtract_product(Sums sum, Sums a, std::int32_t b) {
+        for (int i = 0; i < kLanes; ++i)
+            sum.lane[i] =
+                static_cast<std::int32_t>(static_cast<std::uint32_t>(sum.lane[i]) -
+                                          static_cast<std::uint32_t>(a.lane[i]) * static_cast<std::uint32_t>(b));
+        return sum;
+    }
+    static void store(std::int32_t* to, Sums sums) { __builtin_memcpy(to, &sums, sizeof sums); }
+};
+#elif defined(__AVX512BW__)
+struct Arithmetic {
+    using Row = std::int16_t;
+    using Packed = std::int16_t;
     using Sums = __m512i;
     using Operands = __m512i;
     static constexpr int kLanes = 16;
@@ -62,6 +137,8 @@ struct Arithmetic {
 };
 #elif defined(__AVX2__)
 struct Arithmetic {
+    using Row = std::int16_t;
+    using Packed = std::int16_t;
     using Sums = __m256i;
     using Operands = __m256i;
     static constexpr int kLanes = 8;
@@ -88,6 +165,8 @@ struct Arithmetic {
 };
 #elif defined(__SSE2__)
 struct Arithmetic {
+    using Row = std::int16_t;
+    using Packed = std::int16_t;
     using Sums = __m128i;
     using Operands = __m128i;
     static constexpr int kLanes = 4;
@@ -111,6 +190,8 @@ struct Arithmetic {
 #else
 /// For any processor; the compiler turns the loops into the vector instructions that it knows.
 struct Arithmetic {
+    using Row = std::int16_t;
+    using Packed = std::int16_t;
     static constexpr int kLanes = 4;
     static constexpr int kGroup = 1;
     static constexpr int kRows = 4;

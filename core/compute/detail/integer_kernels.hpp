@@ -9,20 +9,25 @@ namespace dither::detail {
 
 /// A matrix product whose operands are read through lists of offsets, so that a convolution needs no patches:
 ///
-///     out[outputs[r] + n] (+)= sum over groups g, elements e of base[rows[r] + groups[g] + e] * packed(g, e, n)
+///     out[outputs[r] + n] (+)= sum over groups g, elements e of
+///                              (base[rows[r] + groups[g] + e] - excess[r]) * packed(g, e, n)
 ///
-/// A group is as many consecutive values as one instruction multiplies and adds up (IntegerKernels::group).
+/// A group is as many consecutive values as one instruction multiplies and adds up (MultiplyKernels::group).
+template <typename Row, typename Packed>
 struct IntegerTask {
-    const std::int16_t* base;
+    const Row* base;
     std::int64_t row_count;
     const std::int64_t* rows;
     std::int64_t group_count;
     const std::int64_t* groups;
-    const std::int16_t* packed;  ///< by pack()
-    std::int64_t channels;       ///< of the packed operand: n = 0 .. channels - 1
+    const Packed* packed;   ///< by pack()
+    std::int64_t channels;  ///< of the packed operand: n = 0 .. channels - 1
     std::int32_t* out;
     const std::int64_t* outputs;  ///< of each row
     bool accumulate;              ///< +=, not =
+    /// Of each row, and the packed operand's sums for each channel, by pack(). Null where rows are `centred`.
+    const std::int32_t* excess;
+    const std::int32_t* channel_sums;
 };
 
 /// How to pack an operand: packed(g, e, n) = from[sources[i] + n * channel_stride] * 2^shifts[i] with i = g * group +
@@ -68,7 +73,7 @@ struct IntegerLiveSum {
 inline constexpr std::int64_t kLiveSlack = 8;
 
 struct IntegerLiveKernels {
-    std::int64_t width;
+    std::int64_t width;  ///< 0: there are none
 
     std::int64_t (*count_live)(std::int64_t count, const std::int8_t* values);
     /// Lists the non-zero values of each row with their offsets, and one zero more where their number is odd. Sets each
@@ -86,24 +91,42 @@ struct IntegerLiveKernels {
                            std::int32_t* dw);
 };
 
-/// No kernel allocates.
-struct IntegerKernels {
-    const char* instruction_set;
+/// Products of rows and packed operands of some type. No kernel allocates.
+template <typename Row, typename Packed>
+struct MultiplyKernels {
+    using RowValue = Row;
+    using PackedValue = Packed;
+    static constexpr bool kCentred = sizeof(Row) == 2;
+
     std::int64_t group;
     std::int64_t panel;  ///< packed operands hold whole panels of so many channels
 
-    void (*multiply)(const IntegerTask& task);
+    void (*multiply)(const IntegerTask<Row, Packed>& task);
     /// Channel n of the packed operand meets channel n of the rows: base[rows[r] + groups[g] + n * group + e].
-    void (*multiply_channels)(const IntegerTask& task);
-    /// Writes [panels][group_count][panel][group].
-    void (*pack)(const IntegerPacking& packing, std::int16_t* packed);
-    /// to = from - zero_point
-    void (*widen_codes)(std::int64_t count, const std::uint8_t* from, std::int32_t zero_point, std::int16_t* to);
-    void (*widen)(std::int64_t count, const std::int8_t* from, std::int16_t* to);
+    void (*multiply_channels)(const IntegerTask<Row, Packed>& task);
+    /// Writes [panels][group_count][panel][group], and, unless rows are `centred`, [panels][panel] sums.
+    void (*pack)(const IntegerPacking& packing, Packed* packed, std::int32_t* channel_sums);
+    /// Rows of unsigned codes: centred, or as they are.
+    void (*load_codes)(std::int64_t count, const std::uint8_t* from, std::int32_t zero_point, Row* to);
+    /// Rows of signed codes: as they are, or plus kByteExcess.
+    void (*load_signed)(std::int64_t count, const std::int8_t* from, Row* to);
     /// Groups of values that are not neighbours: to[i * group + e] = from[i + e * distance].
-    void (*interleave)(std::int64_t count, const std::int16_t* from, std::int64_t distance, std::int16_t* to);
+    void (*interleave)(std::int64_t count, const Row* from, std::int64_t distance, Row* to);
+};
 
-    const IntegerLiveKernels* live;  ///< null where there are none
+inline constexpr std::int32_t kByteExcess = 128;
+
+/// Of 16 bits: rows are centred, codes less their zero point.
+using WordKernels = MultiplyKernels<std::int16_t, std::int16_t>;
+/// Of 8: rows are codes, which exceed their meaning by the zero point, or signed codes plus kByteExcess.
+using ByteKernels = MultiplyKernels<std::uint8_t, std::int8_t>;
+
+/// What an instruction set has.
+struct IntegerKernels {
+    const char* instruction_set;
+    const WordKernels* words;
+    const ByteKernels* bytes;  ///< null where there are none
+    const IntegerLiveKernels* live;
 };
 
 }  // namespace dither::detail

@@ -40,6 +40,11 @@ inline bool has_codes(const Quantizer& quantizer, int bits) {
     return bits <= kCodeBits && !float_format(quantizer.options(), bits);
 }
 
+/// Whether values of so many bits are bfloat16 numbers.
+inline bool is_bfloat(const Quantizer& quantizer, int bits) {
+    return float_format(quantizer.options(), bits) == FloatFormat::bf16;
+}
+
 inline void add(QuantError& sum, const QuantError& term) {
     sum.error += term.error;
     sum.signal += term.signal;

@@ -31,6 +31,7 @@ struct WeightedShape {
 /// Makes the products when a plan first needs them. They borrow the backend.
 struct ProductMakers {
     std::function<std::unique_ptr<Product>()> exact;
+    std::function<std::unique_ptr<Product>()> bfloat;          ///< empty where there are none; or makes null
     std::function<std::unique_ptr<IntegerProduct>()> integer;  ///< empty where sums could leave 32 bits
 };
 
@@ -126,7 +127,10 @@ private:
     bool runs_integers() const { return execution_ == Execution::integer && makers_.integer != nullptr; }
     bool integer_forward() const;
     bool integer_backward() const;
-    Product& exact_product();
+    bool bfloat_forward() const;
+    bool bfloat_backward() const;
+    /// On rounded values: on bfloat16 units where all operands are such values and there are any, else in fp32.
+    Product& float_product(bool bfloat_operands);
     IntegerProduct& integer_product();
     std::int64_t channels() const { return shape_.weight[shape_.weight.rank() - 1]; }
     std::size_t weight_count() const { return static_cast<std::size_t>(shape_.weight.count()); }
@@ -135,6 +139,7 @@ private:
     WeightedShape shape_;
     ProductMakers makers_;
     std::unique_ptr<Product> exact_;
+    std::unique_ptr<Product> bfloat_;
     std::unique_ptr<IntegerProduct> integer_;
     std::int64_t max_batch_;
     Execution execution_;

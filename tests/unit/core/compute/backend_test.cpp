@@ -9,6 +9,7 @@
 #include <rapidcheck.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -83,15 +84,23 @@ void make_sparse(std::span<float> values) {
         values[i] = i % 7 == 0 ? values[i] : 0;
 }
 
+void cut_to_bfloats(std::span<float> values) {
+    for (float& value : values)
+        value = std::bit_cast<float>(std::bit_cast<std::uint32_t>(value) & 0xffff0000U);
+}
+
 /// The worst of the three operations against the definition, accumulated in double. A linear product is a convolution
 /// of 1x1 images.
-double product_error(Product& product, const ConvGeometry& g, std::int64_t items, bool sparse) {
-    const Tensor x = random_tensor({items, g.in_height, g.in_width, g.in_channels}, 1);
-    const Tensor w = random_tensor({g.fan_in(), g.out_channels}, 2);
+double product_error(Product& product, const ConvGeometry& g, std::int64_t items, bool sparse, bool bfloats = false) {
+    Tensor x = random_tensor({items, g.in_height, g.in_width, g.in_channels}, 1);
+    Tensor w = random_tensor({g.fan_in(), g.out_channels}, 2);
     const Tensor start = random_tensor({g.fan_in(), g.out_channels}, 3);
     Tensor dy = random_tensor({items, g.out_height(), g.out_width(), g.out_channels}, 4);
     if (sparse)
         make_sparse(dy.values());
+    if (bfloats)
+        for (Tensor* operand : {&x, &w, &dy})
+            cut_to_bfloats(operand->values());
 
     std::vector<double> y(dy.values().size());
     std::vector<double> dx(x.values().size());
@@ -217,6 +226,21 @@ TEST_SUITE("core/compute/backend") {
                 CHECK(convolution_error(*backend, g, 3) < kTolerance);
                 CHECK(convolution_error(*backend, g, 2, true) < kTolerance);
             }
+    }
+
+    TEST_CASE("where the processor has units for bfloat16 values, convolutions of them agree with their definition") {
+        int convolutions = 0;
+        for (const auto& backend : all_backends())
+            for (const ConvGeometry& g : kGeometries)
+                if (const auto product = backend->bfloat_convolution(g, 3)) {
+                    CAPTURE(label(*backend));
+                    CAPTURE(label(g));
+                    CHECK(product_error(*product, g, 3, false, true) < kTolerance);
+                    CHECK(product_error(*product, g, 2, true, true) < kTolerance);
+                    ++convolutions;
+                }
+        if (convolutions == 0)
+            MESSAGE("no bfloat16 units here: nothing to compare");
     }
 
     TEST_CASE("on every backend, convolutions of any geometry agree with their definition") {

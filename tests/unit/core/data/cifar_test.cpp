@@ -13,13 +13,13 @@
 using dither::Batch;
 using dither::Bytes;
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::Dataset;
 using dither::DataSplits;
 using dither::error_of;
 using dither::load_data;
 using dither::Shape;
-using dither::TemporaryFolder;
 
 namespace {
 
@@ -50,17 +50,17 @@ Bytes plain(std::uint8_t label) {
     return record({label}, {1, 2, 3}, {4, 5, 6});
 }
 
-void write_cifar_10(const TemporaryFolder& folder) {
+void write_cifar_10(const DataFolder& folder) {
     folder.write("data_batch_1.bin", join({plain(9), plain(2)}));
     folder.write("data_batch_4.bin", plain(3));
     folder.write("test_batch.bin", plain(0));
 }
 
-DataOptions options_of(const TemporaryFolder& folder, const char* label = "last") {
+DataOptions options_of(const DataFolder& folder, const char* label = "last") {
     return {.format = "cifar", .path = folder.str(), .label = label};
 }
 
-DataSplits load_folder(const TemporaryFolder& folder, const char* label = "last") {
+DataSplits load_folder(const DataFolder& folder, const char* label = "last") {
     return load_data(options_of(folder, label), 1);
 }
 
@@ -72,7 +72,7 @@ std::vector<std::int32_t> labels_of(const Dataset& data) {
 
 TEST_SUITE("core/data/cifar") {
     TEST_CASE("CIFAR-10 is the batches that are there, in order, each channel normalized by itself") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         folder.write("data_batch_2.bin", record({7}, {255, 51, 10}, {255, 51, 10}));
         folder.write("data_batch_1.bin", record({9}, {102, 0, 10}, {0, 102, 10}));
         folder.write("test_batch.bin", record({0}, {102, 0, 11}, {0, 102, 10}));
@@ -107,7 +107,7 @@ TEST_SUITE("core/data/cifar") {
         for (std::size_t c = 0; c < 3; ++c)
             for (std::size_t i = 0; i < kPlane; ++i)
                 bytes.push_back(static_cast<std::uint8_t>((i * (c + 3) + i / 7) % 256));
-        const TemporaryFolder folder;
+        const DataFolder folder;
         folder.write("data_batch_1.bin", bytes);
         folder.write("test_batch.bin", bytes);
         const std::vector<float> inputs = inputs_of(load_folder(folder).train);
@@ -120,7 +120,7 @@ TEST_SUITE("core/data/cifar") {
     }
 
     TEST_CASE("compressed files, and the folder that the archive unpacks to, give the same set") {
-        const TemporaryFolder bare, packed, nested;
+        const DataFolder bare, packed, nested;
         write_cifar_10(bare);
         packed.write_gz("data_batch_1.bin.gz", join({plain(9), plain(2)}));
         packed.write("data_batch_4.bin", plain(3));
@@ -129,7 +129,7 @@ TEST_SUITE("core/data/cifar") {
         nested.write("cifar-10-batches-bin/data_batch_1.bin", join({plain(9), plain(2)}));
         nested.write_gz("cifar-10-batches-bin/data_batch_4.bin.gz", plain(3));
         nested.write("cifar-10-batches-bin/test_batch.bin", plain(0));
-        for (const TemporaryFolder* folder : {&packed, &nested}) {
+        for (const DataFolder* folder : {&packed, &nested}) {
             const DataSplits splits = load_folder(*folder);
             CHECK(labels_of(splits.train) == std::vector<std::int32_t>{9, 2, 3});
             CHECK(inputs_of(splits.train) == inputs_of(load_folder(bare).train));
@@ -137,7 +137,7 @@ TEST_SUITE("core/data/cifar") {
     }
 
     TEST_CASE("CIFAR-100 has the fine labels by default and the coarse ones on request") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         fs::create_directory(folder.file("cifar-100-binary"));
         folder.write("cifar-100-binary/train.bin", record({19, 99}, {1, 2, 3}, {4, 5, 6}));
         folder.write_gz("cifar-100-binary/test.bin.gz", record({4, 31}, {1, 2, 3}, {4, 5, 6}));
@@ -155,10 +155,10 @@ TEST_SUITE("core/data/cifar") {
     }
 
     TEST_CASE("the limit keeps the first training images, by which both sets are normalized") {
-        const TemporaryFolder whole, cut;
+        const DataFolder whole, cut;
         whole.write("data_batch_1.bin", join({record({1}, {9, 9, 9}, {5, 0, 7}), record({2}, {1, 1, 1}, {2, 2, 2})}));
         cut.write("data_batch_1.bin", record({1}, {9, 9, 9}, {5, 0, 7}));
-        for (const TemporaryFolder* folder : {&whole, &cut})
+        for (const DataFolder* folder : {&whole, &cut})
             folder->write("test_batch.bin", plain(3));
         DataOptions options = options_of(whole);
         options.limit = 1;
@@ -169,7 +169,7 @@ TEST_SUITE("core/data/cifar") {
     }
 
     TEST_CASE("a bad CIFAR file is an error that names it, what was expected and what was found") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(contains(error_of(options_of(folder)), folder.str() + ": expected data_batch_1.bin .. data_batch_5.bin"));
         folder.write("data_batch_1.bin", plain(9));
         CHECK(error_of(options_of(folder)) ==
@@ -199,7 +199,7 @@ TEST_SUITE("core/data/cifar") {
     }
 
     TEST_CASE("a folder with both sets is refused, since either could be meant") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_cifar_10(folder);
         fs::create_directory(folder.file("cifar-100-binary"));
         folder.write("cifar-100-binary/train.bin", record({0, 0}, {1, 2, 3}, {4, 5, 6}));

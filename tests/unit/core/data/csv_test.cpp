@@ -7,15 +7,15 @@
 #include <cmath>
 
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::DataSplits;
 using dither::inputs_of;
 using dither::load_data;
-using dither::TemporaryFolder;
 
 namespace {
 
-DataOptions options_of(const TemporaryFolder& folder, const std::string& text) {
+DataOptions options_of(const DataFolder& folder, const std::string& text) {
     return {.format = "csv", .path = folder.write("t.csv", text)};
 }
 
@@ -24,7 +24,7 @@ DataOptions options_of(const TemporaryFolder& folder, const std::string& text) {
 TEST_SUITE("core/data/csv") {
     TEST_CASE("missing values become the mean of the training rows that have one, and a note counts them") {
         for (const char* missing : {"", " ", "NA", "NaN", "?"}) {
-            const TemporaryFolder folder;
+            const DataFolder folder;
             std::string text = "a,b,y\n";
             for (int i = 0; i < 20; ++i)
                 text += fmt::format("{},{},{}\n", i, i % 4 == 0 ? missing : std::to_string(i * i), i % 2);
@@ -42,19 +42,19 @@ TEST_SUITE("core/data/csv") {
             }
             CHECK(data.preparation.mean[1] == doctest::Approx(sum / static_cast<double>(count)));
         }
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(load_data(options_of(folder, "1,0\n2,1\n3,0\n"), 1).notes.empty());
     }
 
     TEST_CASE("a column without a name is a feature like any other") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const DataSplits data = load_data(options_of(folder, ",x,y\n0,1,0\n1,2,1\n2,3,0\n"), 1);
         CHECK(data.train.sample_shape() == dither::Shape{1, 2});
         CHECK(data.train.groups().empty());
     }
 
     TEST_CASE("a column that is the same everywhere is only centered, whatever rounding does to its mean") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const DataSplits data = load_data(options_of(folder, "0.1,0\n0.1,1\n0.1,0\n0.1,1\n"), 1);
         CHECK(data.preparation.mean[0] == 0.1);
         CHECK(data.preparation.deviation[0] == 1);
@@ -62,7 +62,7 @@ TEST_SUITE("core/data/csv") {
 
     TEST_CASE("a column that no float can standardize is named, before any node is told of it") {
         for (const char* value : {"1e40", "1e200"}) {
-            const TemporaryFolder folder;
+            const DataFolder folder;
             const std::string text =
                 fmt::format("{},0\n-{},1\n{},0\n-{},1\n{},0\n-{},1\n", value, value, value, value, value, value);
             CHECK(contains(error_of(options_of(folder, text)), "input 0 cannot be standardized"));
@@ -70,7 +70,7 @@ TEST_SUITE("core/data/csv") {
     }
 
     TEST_CASE("what is missing elsewhere becomes the mean that the preparation says") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         DataOptions options = options_of(folder, "a,y\n?,0\n?,1\n?,0\n");
         CHECK(contains(error_of(options), "t.csv: column \"a\" has no value in any training row"));
         options.mean = {5};
@@ -81,7 +81,7 @@ TEST_SUITE("core/data/csv") {
     }
 
     TEST_CASE("a column of text is an error that names it and the line, and so is a missing label") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(contains(error_of(options_of(folder, "age,city,y\n1,2,0\n3,Paris,1\n")),
                        "t.csv:3:3: expected a finite number, found \"Paris\" in column \"city\""));
         CHECK(contains(error_of(options_of(folder, "1,2,0\n3,x,1\n")), "found \"x\" in column 2"));
@@ -90,7 +90,7 @@ TEST_SUITE("core/data/csv") {
     }
 
     TEST_CASE("the column of the groups holds any text, is no feature and follows the shuffle of the rows") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         std::string text = "x,patient,y\n";
         for (int i = 0; i < 30; ++i)
             text += fmt::format("{},{} of {},{}\n", i, i % 3 == 0 ? "Ann" : "Bob", i % 5, i % 2);

@@ -15,12 +15,12 @@ using dither::Batch;
 using dither::Bytes;
 using dither::ChannelScaling;
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::Dataset;
 using dither::DataSplits;
 using dither::load_data;
 using dither::Shape;
-using dither::TemporaryFolder;
 
 namespace {
 
@@ -40,18 +40,18 @@ constexpr const char* kTestImages = "t10k-images-idx3-ubyte";
 constexpr const char* kTestLabels = "t10k-labels-idx1-ubyte";
 
 /// Three training images of 1 x 2 pixels and one test image.
-void write_small_set(const TemporaryFolder& folder) {
+void write_small_set(const DataFolder& folder) {
     folder.write(kTrainImages, idx(3, {3, 1, 2}, {0, 255, 51, 51, 255, 0}));
     folder.write(kTrainLabels, idx(1, {3}, {0, 1, 1}));
     folder.write(kTestImages, idx(3, {1, 1, 2}, {102, 204}));
     folder.write(kTestLabels, idx(1, {1}, {1}));
 }
 
-DataSplits load_folder(const TemporaryFolder& folder, std::uint64_t limit = 0) {
+DataSplits load_folder(const DataFolder& folder, std::uint64_t limit = 0) {
     return load_data({.format = "idx", .path = folder.str(), .limit = limit}, 1);
 }
 
-std::string error_of(const TemporaryFolder& folder) {
+std::string error_of(const DataFolder& folder) {
     return error_of(DataOptions{.format = "idx", .path = folder.str()});
 }
 
@@ -113,7 +113,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("IDX images come out in file order, normalized by the training set's mean and deviation") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_small_set(folder);
         const DataSplits splits = load_folder(folder);
         CHECK(splits.train.size() == 3);
@@ -130,7 +130,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("compressed IDX files give the same set") {
-        const TemporaryFolder plain, packed;
+        const DataFolder plain, packed;
         write_small_set(plain);
         packed.write_gz(std::string(kTrainImages) + ".gz", idx(3, {3, 1, 2}, {0, 255, 51, 51, 255, 0}));
         packed.write_gz(std::string(kTrainLabels) + ".gz", idx(1, {3}, {0, 1, 1}));
@@ -141,7 +141,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("the limit keeps the first training samples and all classes") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_small_set(folder);
         const DataSplits splits = load_folder(folder, 1);
         CHECK(splits.train.size() == 1);
@@ -151,7 +151,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("images that are all alike are centered, not divided by zero") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_small_set(folder);
         folder.write(kTrainImages, idx(3, {3, 1, 2}, Bytes(6, 51)));
         for (const float x : inputs_of(load_folder(folder).train))
@@ -159,7 +159,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("a bad IDX file is an error that names it, what was expected and what was found") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(contains(error_of(folder), folder.file(kTrainImages) + ": not found"));
         write_small_set(folder);
         CHECK(error_of(folder).empty());
@@ -193,7 +193,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("a compressed file that was cut or damaged is refused") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_small_set(folder);
         fs::remove(folder.file(kTrainLabels));
         const std::string packed = folder.file(kTrainLabels) + ".gz";
@@ -224,7 +224,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("a CSV table is split by the seed and standardized by its training rows") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         std::string text = "height, \"width\",flat,kind\r\n";
         for (int i = 0; i < 10; ++i)
             text += fmt::format("{}, {:.1f},5,{}\r\n", i, -i * 0.5, i % 2);
@@ -250,7 +250,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("a CSV label may be any column, and a regression target any number") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const std::string path = folder.write("t.csv", "y,a,b\n0.5,1,0\n1.5,2,1\n-2e1,3,2\n");
         const DataSplits named =
             load_data({.format = "csv", .path = path, .label = "y", .task = "regression", .test_fraction = 0.4}, 1);
@@ -267,14 +267,14 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("a table without a header is data from its first line") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const std::string path = folder.write("t.csv", "1,0\n2,1\n\n3,0");
         const DataSplits splits = load_data({.format = "csv", .path = path}, 1);
         CHECK(splits.train.size() + splits.test.size() == 3);
     }
 
     TEST_CASE("a bad CSV file is an error that names the line") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const auto refused = [&](const std::string& text, const std::string& message, const char* label = "last") {
             const std::string path = folder.write("t.csv", text);
             return contains(error_of(DataOptions{.format = "csv", .path = path, .label = label}), message);
@@ -297,9 +297,9 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("images of another place are read as a preparation says: its classes, its means, its deviations") {
-        const TemporaryFolder here;
+        const DataFolder here;
         write_small_set(here);
-        const TemporaryFolder there;
+        const DataFolder there;
         write_small_set(there);
         there.write(kTrainImages, idx(3, {2, 1, 2}, {255, 0, 51, 102}));
         there.write(kTrainLabels, idx(1, {2}, {1, 1}));  // no image of class 0
@@ -320,7 +320,7 @@ TEST_SUITE("core/data/dataset") {
     }
 
     TEST_CASE("a table of another place is read as a preparation says") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const DataOptions here{.format = "csv", .path = folder.write("a.csv", "1,0\n5,1\n9,2\n3,0\n")};
         DataOptions there{.format = "csv", .path = folder.write("b.csv", "7,1\n2,1\n")};
         const dither::Preparation preparation = load_data(here, 1).preparation;

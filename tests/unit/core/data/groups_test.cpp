@@ -8,17 +8,17 @@
 #include <algorithm>
 
 using dither::contains;
+using dither::DataFolder;
 using dither::Dataset;
 using dither::DataSplits;
 using dither::Job;
 using dither::load_data_to_deal;
 using dither::npy;
-using dither::TemporaryFolder;
 
 namespace {
 
 /// Five training samples.
-Job job_of(const TemporaryFolder& folder, const std::string& lines) {
+Job job_of(const DataFolder& folder, const std::string& lines) {
     folder.write("train_x.npy", npy<float>("<f4", "(5, 1)", {0, 1, 2, 3, 4}));
     folder.write("train_y.npy", npy<std::int64_t>("<i8", "(5,)", {0, 1, 1, 0, 0}));
     folder.write("test_x.npy", npy<float>("<f4", "(1, 1)", {2}));
@@ -49,21 +49,21 @@ std::string error_of(const Job& job) {
 
 TEST_SUITE("core/data/groups") {
     TEST_CASE("equal lines are one group, in the order of their first appearance, whatever ends a line") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const std::vector<std::uint32_t> expected{0, 1, 0, 2, 1};
         CHECK(groups_of(job_of(folder, "Bob\nAnn\nBob\n\nAnn\n")) == expected);
         CHECK(groups_of(job_of(folder, "Bob\r\nAnn\r\nBob\r\n\r\nAnn")) == expected);
     }
 
     TEST_CASE("with a limit the first lines count") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         Job job = job_of(folder, "c\nb\na\nb\nc\n");
         job.data.limit = 3;
         CHECK(groups_of(job) == std::vector<std::uint32_t>{0, 1, 2});
     }
 
     TEST_CASE("another number of lines than samples is an error that names both") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(contains(error_of(job_of(folder, "a\nb\nc\nd\n")),
                        "who.txt: expected 5 lines, one for each training sample of "));
         CHECK(contains(error_of(job_of(folder, "a\nb\nc\nd\ne\nf\n")), ", found 6"));
@@ -77,7 +77,7 @@ TEST_SUITE("core/data/groups") {
     }
 
     TEST_CASE("the lines of a table's groups are those of its rows") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         Job job = job_of(folder, "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
         std::string text;
         for (int i = 0; i < 10; ++i)
@@ -93,7 +93,7 @@ TEST_SUITE("core/data/groups") {
     }
 
     TEST_CASE("only who deals a natural partition opens the file") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         Job job = job_of(folder, "a\n");
         CHECK(load_data(job.data, 1).train.groups().empty());
         job.federation.partition.kind = "iid";

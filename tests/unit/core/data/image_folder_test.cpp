@@ -11,11 +11,11 @@
 
 using dither::Bytes;
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::Dataset;
 using dither::DataSplits;
 using dither::load_data;
-using dither::TemporaryFolder;
 
 namespace {
 
@@ -24,7 +24,7 @@ Bytes pgm(std::uint8_t first) {
     return {'P', '5', '\n', '#', '!', '\n', '3', ' ', '2', '\n', '2', '5', '5', '\n', first, 1, 2, 3, 4, 5};
 }
 
-void write_set(const TemporaryFolder& folder) {
+void write_set(const DataFolder& folder) {
     for (const char* name : {"train/cat", "train/dog", "test/cat", "test/dog"})
         std::filesystem::create_directories(folder.file(name));
     folder.write("train/cat/0.pgm", pgm(10));
@@ -35,7 +35,7 @@ void write_set(const TemporaryFolder& folder) {
     folder.write("test/dog/b.pgm", pgm(30));
 }
 
-DataOptions options_of(const TemporaryFolder& folder) {
+DataOptions options_of(const DataFolder& folder) {
     return {.format = "images", .path = folder.str()};
 }
 
@@ -50,7 +50,7 @@ std::vector<int> first_pixels(const Dataset& data) {
 
 TEST_SUITE("core/data/image_folder") {
     TEST_CASE("classes are the sorted folders, and the first samples are of all classes") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_set(folder);
         DataOptions options = options_of(folder);
         const DataSplits data = load_data(options, 1);
@@ -66,7 +66,7 @@ TEST_SUITE("core/data/image_folder") {
     }
 
     TEST_CASE("who has images of some classes only numbers them as a preparation says") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_set(folder);
         std::filesystem::remove_all(folder.file("train/cat"));
         std::filesystem::remove_all(folder.file("test/cat"));
@@ -81,7 +81,7 @@ TEST_SUITE("core/data/image_folder") {
     }
 
     TEST_CASE("PNG, JPEG and BMP are read as PGM and PPM are, in color, and transparency is dropped") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         std::filesystem::create_directories(folder.file("train/x"));
         std::filesystem::create_directories(folder.file("test/x"));
         const Bytes opaque{255, 0, 0, 0, 255, 0};
@@ -100,7 +100,7 @@ TEST_SUITE("core/data/image_folder") {
     }
 
     TEST_CASE("what is no image of the common size is an error that names the file") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const auto refused = [&](const std::string& name, const Bytes& bytes, const std::string& message) {
             write_set(folder);
             folder.write(name, bytes);
@@ -134,7 +134,7 @@ TEST_SUITE("core/data/image_folder") {
     }
 
     TEST_CASE("a set without images, or with classes that only the test set has, is an error that names the folder") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(contains(error_of(options_of(folder)), "/train: expected a folder that can be read"));
         std::filesystem::create_directories(folder.file("train/cat"));
         CHECK(contains(error_of(options_of(folder)), "/train: expected .png, .jpg"));
@@ -144,7 +144,7 @@ TEST_SUITE("core/data/image_folder") {
     }
 
     TEST_CASE("a damaged image is refused or read, never more") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_set(folder);
         std::filesystem::remove(folder.file("test/dog/b.pgm"));
         const Bytes gray(6, 100);

@@ -5,16 +5,16 @@
 #include <doctest/doctest.h>
 
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::Dataset;
 using dither::DataSplits;
 using dither::inputs_of;
 using dither::load_data;
-using dither::TemporaryFolder;
 
 namespace {
 
-DataOptions options_of(const TemporaryFolder& folder, const std::string& train, const std::string& test) {
+DataOptions options_of(const DataFolder& folder, const std::string& train, const std::string& test) {
     folder.write("train", train);
     folder.write("test", test);
     return {.format = "libsvm", .path = folder.str()};
@@ -28,7 +28,7 @@ std::vector<std::int32_t> labels_of(const Dataset& data) {
 
 TEST_SUITE("core/data/libsvm") {
     TEST_CASE("sparse lines become dense, standardized samples; what is not written is 0") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         DataOptions options = options_of(folder, "+1 1:4 3:2\r\n-1 1:2\t3:2 \n\n+1\n-1 1:2\n", "-1 2:5\n");
         options.mean = {0, 0, 0};
         options.deviation = {1, 1, 1};
@@ -45,13 +45,13 @@ TEST_SUITE("core/data/libsvm") {
     }
 
     TEST_CASE("labels are numbered in ascending order, or as data.labels says, which a preparation carries") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         DataOptions options = options_of(folder, "3 1:1\n10 1:2\n7 1:3\n", "10 1:1\n");
         const DataSplits data = load_data(options, 1);
         CHECK(labels_of(data.train) == std::vector<std::int32_t>{0, 2, 1});
         CHECK(labels_of(data.test) == std::vector<std::int32_t>{2});
 
-        const TemporaryFolder elsewhere;
+        const DataFolder elsewhere;
         DataOptions there = options_of(elsewhere, "10 1:1\n10 1:2\n", "7 1:1\n");  // no sample of class 3
         apply(data.preparation, there);
         const DataSplits other = load_data(there, 1);
@@ -69,7 +69,7 @@ TEST_SUITE("core/data/libsvm") {
     }
 
     TEST_CASE("a single file is split by the seed") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         std::string text;
         for (int i = 0; i < 10; ++i)
             text += fmt::format("{} 1:{}\n", i % 2, i);
@@ -86,7 +86,7 @@ TEST_SUITE("core/data/libsvm") {
     }
 
     TEST_CASE("for regression the first number of a line is the target") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         DataOptions options = options_of(folder, "0.5 1:1\n-2 1:2\n", "1 1:1\n");
         CHECK(contains(error_of(options), "train:1: expected a label, an integer, found 0.5"));
         options.task = "regression";
@@ -98,7 +98,7 @@ TEST_SUITE("core/data/libsvm") {
     }
 
     TEST_CASE("a bad line is an error that names it") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const auto refused = [&](const std::string& train, const std::string& message) {
             return contains(error_of(options_of(folder, train, "1 1:1\n")), message);
         };
@@ -124,7 +124,7 @@ TEST_SUITE("core/data/libsvm") {
     }
 
     TEST_CASE("a short file does not fill the memory with zeros") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         std::string text;
         for (int i = 0; i < 20; ++i)
             text += "1 16777216:1\n";

@@ -8,6 +8,7 @@
 
 using dither::Bytes;
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::DataSplits;
 using dither::inputs_of;
@@ -15,16 +16,15 @@ using dither::load_data;
 using dither::npy;
 using dither::npy_with_header;
 using dither::Shape;
-using dither::TemporaryFolder;
 
 namespace {
 
-DataOptions options_of(const TemporaryFolder& folder) {
+DataOptions options_of(const DataFolder& folder) {
     return {.format = "npy", .path = folder.str()};
 }
 
 /// Three training samples and one test sample of two features.
-void write_table(const TemporaryFolder& folder) {
+void write_table(const DataFolder& folder) {
     folder.write("train_x.npy", npy<float>("<f4", "(3, 2)", {1, 10, 2, 10, 3, 10}));
     folder.write("train_y.npy", npy<std::int64_t>("<i8", "(3,)", {0, 1, 1}));
     folder.write("test_x.npy", npy<float>("<f4", "(1, 2)", {2, 12}));
@@ -35,7 +35,7 @@ void write_table(const TemporaryFolder& folder) {
 
 TEST_SUITE("core/data/npy") {
     TEST_CASE("a table of floats is standardized by its training samples, feature by feature") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         const DataSplits data = load_data(options_of(folder), 1);
         CHECK(data.train.sample_shape() == Shape{1, 2});
@@ -51,7 +51,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("images of bytes stay bytes, named as Keras names them, plain or compressed") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         folder.write("x_train.npy", npy<std::uint8_t>("|u1", "(2, 1, 3)", {0, 51, 102, 153, 204, 255}));
         folder.write_gz("y_train.npy", npy<std::uint8_t>("|u1", "(2,)", {1, 0}));
         folder.write("x_test.npy", npy<std::uint8_t>("|u1", "(1, 1, 3)", {1, 2, 3}));
@@ -64,7 +64,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("images of floats have a mean for each channel") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         folder.write("train_x.npy", npy<double>("<f8", "(3, 1, 2, 2)", {0, 5, 2, 5, 0, 5, 2, 5, 0, 5, 2, 5}));
         folder.write("test_x.npy", npy<double>("<f8", "(1, 1, 2, 2)", {3, 6, 3, 6}));
@@ -75,7 +75,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("integers of 8 bytes keep what tells them apart though they are large") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         constexpr std::int64_t kLarge = std::int64_t{1} << 40;
         folder.write("train_x.npy", npy<std::int64_t>("<i8", "(3, 2)", {kLarge - 1, 0, kLarge, 0, kLarge + 1, 0}));
@@ -85,7 +85,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("for regression the answers are numbers, also several for each sample") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         folder.write("train_y.npy", npy<float>("<f4", "(3, 2)", {1, 2, 3, 4, 5, 6}));
         folder.write("test_y.npy", npy<float>("<f4", "(1, 2)", {7, 8}));
@@ -104,7 +104,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("arrays that do not fit together are errors that name the file and both numbers") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const auto refused = [&](const char* name, const Bytes& bytes, const std::string& message) {
             write_table(folder);
             folder.write(name, bytes);
@@ -128,7 +128,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("a file that is no array of a known kind is an error that says which were expected") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const auto refused = [&](const Bytes& bytes, const std::string& message) {
             write_table(folder);
             folder.write("train_x.npy", bytes);
@@ -171,7 +171,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("what is missing is named") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         std::filesystem::remove(folder.file("test_y.npy"));
         CHECK(contains(error_of(options_of(folder)), "expected test_y.npy or y_test.npy, found neither"));
@@ -180,7 +180,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("images of bytes can be augmented, tables cannot") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         DataOptions options = options_of(folder);
         options.augment = dither::Augmentation::crop_flip;
@@ -188,7 +188,7 @@ TEST_SUITE("core/data/npy") {
     }
 
     TEST_CASE("a damaged header is refused or read, never more") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         write_table(folder);
         const Bytes good = npy<float>("<f4", "(3, 2)", {1, 2, 3, 4, 5, 6});
         CHECK(rc::check([&] {

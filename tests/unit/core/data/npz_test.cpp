@@ -10,10 +10,10 @@
 
 using dither::Bytes;
 using dither::contains;
+using dither::DataFolder;
 using dither::DataOptions;
 using dither::DataSplits;
 using dither::npy;
-using dither::TemporaryFolder;
 
 namespace {
 
@@ -24,7 +24,7 @@ struct Member {
     zip_int32_t method = ZIP_CM_DEFLATE;
 };
 
-std::string write_npz(const TemporaryFolder& folder, const std::vector<Member>& members) {
+std::string write_npz(const DataFolder& folder, const std::vector<Member>& members) {
     const std::string path = folder.file("set.npz");
     zip_t* const archive = zip_open(path.c_str(), ZIP_CREATE | ZIP_TRUNCATE, nullptr);
     REQUIRE(archive != nullptr);
@@ -53,7 +53,7 @@ std::vector<Member> small_set() {
 TEST_SUITE("core/data/detail/npz") {
 #ifdef DITHER_WITH_NPZ
     TEST_CASE("the members of a .npz file, stored or deflated, are read as the files of a folder are") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const DataSplits data = dither::load_data({.format = "npy", .path = write_npz(folder, small_set())}, 1);
         CHECK(data.train.sample_shape() == dither::Shape{1, 20, 100, 1});
         CHECK(data.train.pixels()[0] == 255);
@@ -62,7 +62,7 @@ TEST_SUITE("core/data/detail/npz") {
     }
 
     TEST_CASE("a damaged or strange archive is an error that names the member") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         const auto error_of_path = [](const std::string& path) {
             return error_of(DataOptions{.format = "npy", .path = path});
         };
@@ -91,7 +91,7 @@ TEST_SUITE("core/data/detail/npz") {
     }
 #else
     TEST_CASE("a build without libzip says that it reads no .npz files") {
-        const TemporaryFolder folder;
+        const DataFolder folder;
         CHECK(
             contains(error_of(DataOptions{.format = "npy", .path = folder.write("set.npz", "PK")}), "DITHER_NPZ=OFF"));
     }

@@ -4,14 +4,12 @@
 #include "core/config.hpp"
 #include "core/data/dataset.hpp"
 #include "core/error.hpp"
+#include "tests/unit/temporary_folder.hpp"
 
 #include <doctest/doctest.h>
 #include <zlib.h>
 
-#include <unistd.h>
-
 #include <cstdint>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <numeric>
@@ -22,20 +20,11 @@ namespace dither {
 
 using Bytes = std::vector<std::uint8_t>;
 
-/// A new folder that is gone with the object.
-class TemporaryFolder {
+/// A folder of data files.
+class DataFolder : public test::TemporaryFolder {
 public:
-    TemporaryFolder() {
-        std::string name = (std::filesystem::temp_directory_path() / "dither-data-XXXXXX").string();
-        REQUIRE(mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-    TemporaryFolder(const TemporaryFolder&) = delete;
-    TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-    std::string str() const { return path_.string(); }
-    std::string file(const std::string& name) const { return (path_ / name).string(); }
+    std::string str() const { return path().string(); }
+    std::string file(const std::string& name) const { return (path() / name).string(); }
     std::string write(const std::string& name, const std::string& text) const {
         std::ofstream(file(name), std::ios::binary) << text;
         return file(name);
@@ -48,9 +37,6 @@ public:
         REQUIRE(gzwrite(out, bytes.data(), static_cast<unsigned>(bytes.size())) == static_cast<int>(bytes.size()));
         REQUIRE(gzclose(out) == Z_OK);
     }
-
-private:
-    std::filesystem::path path_;
 };
 
 /// The message that loading gives; empty if it gives none.

@@ -1,0 +1,6 @@
+#include "own_data.hpp"
+#include "examples/simulate/simulate.hpp"
+
+int main(int argc, char** argv) {
+    return dither::simulate(argc, argv, {.shared = {.data = guide::make_data}});
+}
