@@ -33,6 +33,7 @@ struct Options {
     std::string evaluate;
     unsigned jobs = 0;   ///< 0: the cores, or 1 under mpirun
     unsigned ranks = 0;  ///< of each cell; 0: without mpirun
+    unsigned cell_timeout = 0;
     bool resume = false;
     bool retry = false;
     bool quiet = false;
@@ -70,7 +71,8 @@ std::string program(const std::string& path, const char* option, const std::stri
 SchedulerOptions scheduling(const Options& options) {
     SchedulerOptions result{.evaluate = program(options.evaluate, "--evaluate", "dither-evaluate"),
                             .resume = options.resume,
-                            .retry = options.retry};
+                            .retry = options.retry,
+                            .cell_timeout = std::chrono::seconds(options.cell_timeout)};
     if (options.ranks > 0)
         result.simulate = {"mpirun", "-n", fmt::format("{}", options.ranks)};
     else
@@ -160,6 +162,9 @@ void declare_study(CLI::App& app, Options& options) {
         ->check(CLI::Range(1U, 4096U));
     app.add_flag("--resume", options.resume, "Continue interrupted runs from their last checkpoints");
     app.add_flag("--retry", options.retry, "Run again what failed");
+    app.add_option("--cell-timeout", options.cell_timeout,
+                   "A cell that takes longer is killed and has failed (default: none)")
+        ->type_name("SECONDS");
     app.add_flag("--quiet", options.quiet, "No progress");
     declare_programs(app, options);
 }

@@ -61,6 +61,7 @@ SchedulerOutcome Scheduler::run(const StudyProgressCallback& report) {
             stop(signal);
         if (stopped_by_ != 0 && Clock::now() > deadline_)
             stop(stopped_by_);
+        end_overdue();
         reap();
         fill();
     }
@@ -140,7 +141,9 @@ void Scheduler::settle(Running& running, const Ending& ending) {
     const CellFolder& folder = folders_[running.cell];
     const CellStep& step = folder.steps()[running.step];
     if (!ending.good()) {
-        if (stopped_by_ == 0)
+        if (running.overdue)
+            fail(running, fmt::format("took longer than {} s", options_.cell_timeout.count()));
+        else if (stopped_by_ == 0)
             fail(running, ending.text());
         return;
     }
@@ -165,6 +168,16 @@ void Scheduler::fail(const Running& running, const std::string& how) {
     write_durably(folder.failure(step),
                   text_of({{"program", program_of(step)}, {"ending", how}, {"stderr", last_lines(folder.log(step))}}));
     count(running, progress_.failed);
+}
+
+void Scheduler::end_overdue() {
+    if (options_.cell_timeout.count() == 0)
+        return;
+    for (Running& running : running_)
+        if (!running.overdue && Clock::now() - running.since > options_.cell_timeout) {
+            running.overdue = true;
+            running.process.signal(SIGKILL);
+        }
 }
 
 void Scheduler::count(const Running& running, std::size_t& ended) {

@@ -17,9 +17,10 @@ struct SchedulerOptions {
     std::vector<std::string> simulate;            ///< the program, and what goes before it: mpirun -n 5 ...
     std::vector<std::string> simulate_arguments;  ///< after those of the cell: --workers 1
     std::string evaluate;
-    unsigned jobs = 1;    ///< cells at a time
-    bool resume = false;  ///< interrupted runs go on from their checkpoints; else they start anew
-    bool retry = false;   ///< cells that failed run again
+    unsigned jobs = 1;                     ///< cells at a time
+    bool resume = false;                   ///< interrupted runs go on from their checkpoints; else they start anew
+    bool retry = false;                    ///< cells that failed run again
+    std::chrono::seconds cell_timeout{0};  ///< a cell that takes longer fails; 0: none does
 };
 
 struct StudyProgress {
@@ -53,6 +54,7 @@ private:
         std::size_t step;
         ChildProcess process;
         Clock::time_point since;  ///< of the cell
+        bool overdue = false;
     };
 
     void sort_out();
@@ -68,6 +70,8 @@ private:
     /// A cell that is `ended` now, done or failed, and its time.
     void count(const Running& running, std::size_t& ended);
     void stop(int signal);
+    /// Kills what has taken too long.
+    void end_overdue();
     StudyProgress progress() const;
 
     std::vector<Cell> cells_;

@@ -239,3 +239,11 @@ says() { grep -q "$2" <<<"$("$bin/dither-study" "$1")" || fail "$1"; }  # no pip
 says --help 'Exit codes'
 says --version '^dither-study'
 says --help-study 'scatter_pareto'
+
+# A cell that hangs is ended, and is a failure like any other.
+touch "$work/slow"
+refuses 1 '24 of 24 rows failed' study "$work/study.toml" --out "$work/hanging" "${programs[@]}" --jobs 16 --cell-timeout 1
+rm "$work/slow"
+grep -qF '| dither-simulate took longer than 1 s' "$work/hanging/report.md" || fail "the report does not say what hung"
+study "$work/study.toml" --out "$work/hanging" "${programs[@]}" --retry >/dev/null || fail "what hung is not run again"
+cmp "$work/report.md" "$work/hanging/report.md" || fail "another report after a cell hung"
