@@ -94,6 +94,43 @@ bool is_truncated_bmp(std::string_view text) {
             load_little<std::uint32_t>(std::as_bytes(std::span(text)).data() + 2) > text.size());
 }
 
+constexpr std::uint8_t kMarker = 0xFF;
+
+/// Whether the tables of a DHT segment (ITU-T T.81, B.2.4.2) of `length` bytes say 256 codes at most, each in 16 counts
+/// by length. Like stb, it reads a last table to its end, wherever the segment ends, and zeros beyond the file's.
+bool huffman_tables_fit(std::span<const std::uint8_t> bytes, std::size_t length) {
+    constexpr std::size_t kCounts = 17;  // with the table's number before them
+    for (std::size_t done = 0; done < length;) {
+        const std::span<const std::uint8_t> rest = bytes.subspan(std::min(done + 1, bytes.size()));
+        std::size_t codes = 0;
+        for (const std::uint8_t count : rest.first(std::min(kCounts - 1, rest.size())))
+            codes += count;
+        if (codes > 256)
+            return false;
+        done += kCounts + codes;
+    }
+    return true;
+}
+
+/// Whether stb may see this JPEG file: it writes past its table of codes where a segment says more than there can be.
+/// Walks the segments by their lengths, and what is coded between them byte by byte, as stb does.
+bool is_safe_jpeg(std::span<const std::uint8_t> file) {
+    constexpr std::uint8_t kTables = 0xC4, kFirstRestart = 0xD0, kStart = 0xD8;
+    while (true) {
+        const auto marker = std::ranges::find(file, kMarker);
+        const auto kind = std::find_if(marker, file.end(), [](std::uint8_t byte) { return byte != kMarker; });
+        if (kind == file.end())
+            return true;
+        file = {kind + 1, file.end()};
+        if (*kind == 0 || (*kind >= kFirstRestart && *kind <= kStart))
+            continue;  // what has no length
+        const std::size_t length = file.size() < 2 ? 0 : std::size_t{file[0]} << 8 | file[1];
+        if (*kind == kTables && length > 2 && !huffman_tables_fit(file.subspan(2), length - 2))
+            return false;
+        file = file.subspan(std::min(length, file.size()));
+    }
+}
+
 Image decode_by_stb(std::span<const std::uint8_t> file, const std::string& path, const Shape& expected) {
     const int size = static_cast<int>(file.size());
     int width = 0, height = 0, channels = 0;
@@ -120,6 +157,8 @@ Image decode_image(std::span<const std::uint8_t> file, const std::string& path, 
             return Pnm(text, path).decode(channels, expected);
     if (is_truncated_bmp(text))
         fail(path, "it is shorter than a BMP file says");
+    if (!file.empty() && file[0] == kMarker && !is_safe_jpeg(file))
+        fail(path, "a Huffman table of more than 256 codes");
     return decode_by_stb(file, path, expected);
 }
 

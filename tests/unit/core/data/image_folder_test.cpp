@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 #include <rapidcheck.h>
+#include <algorithm>
 
 #define STB_IMAGE_WRITE_IMPLEMENTATION
 #define STB_IMAGE_WRITE_STATIC
@@ -119,6 +120,16 @@ TEST_SUITE("core/data/image_folder") {
         Bytes bmp = dither::read_bytes(folder.file("good.bmp"));
         bmp.pop_back();
         CHECK(refused("train/cat/9.bmp", bmp, "train/cat/9.bmp: expected a PNG"));
+        REQUIRE(stbi_write_jpg(folder.file("good.jpg").c_str(), 3, 2, 1, pgm(1).data(), 90) != 0);
+        Bytes jpeg = dither::read_bytes(folder.file("good.jpg"));
+        const Bytes tables{0xFF, 0xC4};
+        const auto segment = std::ranges::search(jpeg, tables).begin();
+        REQUIRE(segment != jpeg.end());
+        segment[5] = 255;  // the first two of 16 counts, after marker, length and number
+        segment[6] = 255;
+        CHECK(refused("train/cat/9.jpg", jpeg, "found none: a Huffman table of more than 256 codes"));
+        CHECK(refused("train/cat/9.jpg", {0xFF, 0xD8, 0xFF, 0xC4, 0xDB, 0, 0, 0xD6, 9, 0, 0, 0, 0, 0xD9},
+                      "found none: a Huffman table of more than 256 codes"));
         CHECK(refused("train/dog/9.png", {'G', 'I', 'F'}, "train/dog/9.png: expected a PNG, JPEG"));
         CHECK(refused("test/cat/9.pgm", {}, "test/cat/9.pgm: expected a PNG"));
         const std::string other = "P5\n2 3\n255\n123456";
