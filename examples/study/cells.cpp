@@ -123,9 +123,15 @@ json read_json(const fs::path& file) {
 std::vector<std::string> fill_in(std::vector<std::string> arguments, const std::string& job) {
     static const std::regex kPlace(R"(\{([a-z0-9_.]+)\})");
     const toml::table table = toml::parse(job);
-    for (std::string& argument : arguments)
-        for (std::smatch found; std::regex_search(argument, found, kPlace);)
-            argument = found.prefix().str() + value_in(table, found[1].str()) + found.suffix().str();
+    for (std::string& argument : arguments) {
+        std::string filled;  // values are not searched again
+        auto rest = argument.cbegin();
+        for (std::sregex_iterator found(argument.cbegin(), argument.cend(), kPlace), end; found != end; ++found) {
+            filled.append(rest, (*found)[0].first).append(value_in(table, (*found)[1].str()));
+            rest = (*found)[0].second;
+        }
+        argument = filled.append(rest, argument.cend());
+    }
     return arguments;
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 #include <optional>
+#include <utility>
 
 #include "examples/study/statistics.hpp"
 
@@ -70,6 +71,16 @@ std::optional<std::vector<double>> row_of(const std::vector<Column>& columns, st
 
 }  // namespace
 
+std::vector<Point> pair_with_next(Column x, Column y) {
+    x = filled(std::move(x));
+    y = filled(std::move(y));
+    std::vector<Point> points;
+    for (std::size_t next = 1; next < y.size(); ++next)
+        if (x[next - 1] && y[next])
+            points.push_back({*x[next - 1], *y[next]});
+    return points;
+}
+
 const CellRecord& Curves::record_of(const std::string& cell) {
     const auto found = read_.find(cell);
     return found != read_.end() ? found->second
@@ -132,12 +143,10 @@ std::map<std::string, std::vector<Point>> Curves::layer_points(std::size_t metho
         const std::size_t layers = run->rounds.empty() ? 0 : run->rounds.front().value("layers", json::array()).size();
         for (std::size_t i = 0; i < layers; ++i) {
             const std::string layer = fmt::format("layers[{}].", i);
-            const Column xs = filled(column(run->rounds, layer + x));
-            const Column ys = filled(column(run->rounds, layer + y));
+            const std::vector<Point> pairs =
+                pair_with_next(column(run->rounds, layer + x), column(run->rounds, layer + y));
             auto& own = points[run->rounds.front().at("layers")[i].value("name", layer)];
-            for (std::size_t round = 0; round < xs.size(); ++round)
-                if (xs[round] && ys[round])
-                    own.push_back({*xs[round], *ys[round]});
+            own.insert(own.end(), pairs.begin(), pairs.end());
         }
     }
     return points;

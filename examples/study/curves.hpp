@@ -17,6 +17,10 @@ struct CurvePoint {
 };
 
 /// Reads the files of finished cells, each one once. Not thread-safe.
+/// x of each round beside y of the next: what was measured, and what came of it. A round without a value has the one
+/// before.
+std::vector<Point> pair_with_next(std::vector<std::optional<double>> x, std::vector<std::optional<double>> y);
+
 class Curves {
 public:
     Curves(const Study& study, const StudyFolder& folder, const std::vector<Result>& results)
@@ -30,7 +34,7 @@ public:
     const std::vector<nlohmann::json>& first_run(std::size_t method, std::size_t point);
     /// The mean of a list of numbers over the seeds; empty where one has none, or one of another length.
     std::vector<double> mean_list(std::size_t method, std::size_t point, const MetricPath& path);
-    /// By a layer's name, its keys `x` and `y` in every round of every seed. A round without one has the value before.
+    /// By a layer's name, its keys `x` and `y` of every seed, as pair_with_next has them.
     std::map<std::string, std::vector<Point>> layer_points(std::size_t method, std::size_t point, const std::string& x,
                                                            const std::string& y);
 

@@ -79,14 +79,21 @@ std::optional<double> number_or_null(const MetricPath& path, const json& from) {
     return found->is_null() ? std::nullopt : std::optional(found->get<double>());
 }
 
-const json& round_of(const MetricPath& path, const CellRecord& cell) {
-    if (path.round < 0 && -path.round <= static_cast<std::int64_t>(cell.rounds.size()))
-        return cell.rounds[cell.rounds.size() - static_cast<std::size_t>(-path.round)];
+/// Null if there is no such round.
+const json* find_round(const MetricPath& path, const CellRecord& cell) {
+    if (path.round < 0)
+        return -path.round <= static_cast<std::int64_t>(cell.rounds.size())
+                   ? &cell.rounds[cell.rounds.size() - static_cast<std::size_t>(-path.round)]
+                   : nullptr;
     const auto found = std::ranges::find_if(
         cell.rounds, [&](const json& round) { return round.value("round", std::int64_t{0}) == path.round; });
-    if (path.round < 0 || found == cell.rounds.end())
-        throw FormatError(fmt::format("{}: there is no such round among {}", path.text, cell.rounds.size()));
-    return *found;
+    return found == cell.rounds.end() ? nullptr : &*found;
+}
+
+const json& round_of(const MetricPath& path, const CellRecord& cell) {
+    if (const json* round = find_round(path, cell))
+        return *round;
+    throw FormatError(fmt::format("{}: there is no such round among {}", path.text, cell.rounds.size()));
 }
 
 double reduce(const MetricPath& path, std::vector<double> values) {
@@ -192,8 +199,10 @@ std::optional<double> number_at(const json& from, const std::vector<JsonStep>& s
 
 const json* find_value(const MetricPath& path, const CellRecord& cell) {
     switch (path.source) {
-        case MetricSource::round:
-            return follow(round_of(path, cell), path.steps);
+        case MetricSource::round: {
+            const json* round = find_round(path, cell);
+            return round == nullptr ? nullptr : follow(*round, path.steps);
+        }
         case MetricSource::evaluate:
             return follow(cell.evaluations.at(path.evaluation), path.steps);
         case MetricSource::summary:

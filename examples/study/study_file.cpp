@@ -79,11 +79,12 @@ void read_grid(std::optional<StrictTable> table, std::vector<Axis>& grid) {
 }
 
 void check_grid(const StrictTable& file, const Study& study) {
-    std::set<std::string> varied;
+    std::map<std::string, const Axis*> varied;
     for (const Axis& axis : study.grid)
         for (const GridValue& value : axis.values)
             for (const Setting& setting : value.settings)
-                varied.insert(setting.key);
+                if (const Axis* other = varied.emplace(setting.key, &axis).first->second; other != &axis)
+                    file.fail("grid", fmt::format("the axes {} and {} both set {}", other->key, axis.key, setting.key));
     if (varied.contains("job.seed"))
         file.fail("grid", "job.seed is what study.seeds varies");
     for (const Method& method : study.methods)
@@ -321,8 +322,9 @@ kind = "heatmap_precision"  phase = "forward": bits of each layer in each round,
 kind = "histogram"          metric, bins = 20: its values of all seeds
 kind = "two_axes"           left, right: two keys of rounds.jsonl over the rounds, means of the seeds
 kind = "layers"             x, y: two keys of each layer in rounds.jsonl ("curvature", "bits.forward"), a point for each
-                            layer, round and seed of the first method, and their rank correlation; a value that is
-                            missing in a round is the one before
+                            layer, round and seed of the first method, and their rank correlation; x is of the round
+                            before: what is measured in a round decides the next; a value that is missing is the
+                            one before
 kind = "lists"              y, x = the place in the list, labels = y: lists of numbers, as summary.KEY, round[N].KEY or
                             evaluate.NAME.KEY, means of the seeds
 

@@ -65,6 +65,13 @@ TEST_SUITE("examples/study/metric_path") {
         CHECK(!value("round[1].accuracy"));
     }
 
+    TEST_CASE("a list is found where it is, and nothing where there is no such round") {
+        const CellRecord cell = record();
+        CHECK(find_value(parse_metric_path("round[2].layers"), cell) == &cell.rounds[1].at("layers"));
+        CHECK(find_value(parse_metric_path("round[5].layers"), cell) == nullptr);
+        CHECK(find_value(parse_metric_path("round[-5].layers"), cell) == nullptr);
+    }
+
     TEST_CASE("what is not there is an error that names the nearest key") {
         CHECK(failure("summary.final_acuracy").find("the nearest key is final_accuracy") != std::string::npos);
         CHECK(failure("rounds.mean.los").find("the nearest key is loss") != std::string::npos);

@@ -107,6 +107,8 @@ TEST_SUITE("examples/study/study_file") {
         const std::string job = "[precision]\nbits = 4\npolicy = \"uniform\"\n[train]\noptimizer = { lr = 0.5 }\n";
         CHECK(fill_in({"--weights", "{precision.bits}", "--set=x={precision.policy}/{train.optimizer.lr}", "{", "{}"},
                       job) == std::vector<std::string>{"--weights", "4", "--set=x=uniform/0.5", "{", "{}"});
+        const std::string odd = "[job]\nname = \"{job.name} of {data}\"\n";  // a value is taken as it is
+        CHECK(fill_in({"-{job.name}-"}, odd) == std::vector<std::string>{"-{job.name} of {data}-"});
         CHECK(says(failure(text(kStudy + "[[evaluate]]\nname = \"e\"\narguments = [\"{precision.bit}\"]\n")),
                    "[[evaluate]] \"e\": there is no key precision.bit"));
         CHECK(says(failure(text(kStudy + "[[evaluate]]\nname = \"e\"\narguments = [\"{precision}\"]\n")),
@@ -179,6 +181,8 @@ TEST_SUITE("examples/study/study_file") {
         CHECK(says(failure(text(kStudy + "[grid]\n\"train.epochs\" = [1, \"two\"]\n")), "study.toml:15:"));
         CHECK(says(failure(text(kStudy + "[grid]\n\"train.epochs\" = []\n")), "expected a list of values"));
         CHECK(says(failure(text(kStudy + "[grid]\n\"job.seed\" = [1]\n")), "study.seeds"));
+        CHECK(says(failure(text(kStudy + "[grid]\n\"train.epochs\" = [1, 2]\n[grid.p]\none = { train.epochs = 3 }\n")),
+                   "the axes train.epochs and p both set train.epochs"));
         CHECK(says(failure(text(kStudy + "[[method]]\nname = \"a\"\n")), "another one of this name"));
         CHECK(says(failure(text(kStudy + "[[metric]]\nname = \"n\"\nfrom = \"summary.x\"\nformat = \"3f\"\n")), ".3f"));
         CHECK(says(failure(text(kStudy + "[[metric]]\nname = \"n\"\nfrom = \"summary.x\"\nbetter = \"more\"\n")),
