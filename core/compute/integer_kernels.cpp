@@ -204,14 +204,10 @@ struct Quickly {
 };
 
 #if defined(__SSE2__)
-/// A 4x4 transposition of groups: 32 bits of each of four channels, four times.
+/// Four groups of each of four channels, group by group.
 void store_transposed(__m128i a, __m128i b, __m128i c, __m128i d, Packed* to) {
-    const __m128i ab_low = _mm_unpacklo_epi32(a, b);
-    const __m128i cd_low = _mm_unpacklo_epi32(c, d);
-    const __m128i ab_high = _mm_unpackhi_epi32(a, b);
-    const __m128i cd_high = _mm_unpackhi_epi32(c, d);
-    const __m128i groups[4] = {_mm_unpacklo_epi64(ab_low, cd_low), _mm_unpackhi_epi64(ab_low, cd_low),
-                               _mm_unpacklo_epi64(ab_high, cd_high), _mm_unpackhi_epi64(ab_high, cd_high)};
+    __m128i groups[4] = {a, b, c, d};
+    transpose(groups);
     for (int g = 0; g < 4; ++g)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to + g * kPanel * kGroup), groups[g]);
 }

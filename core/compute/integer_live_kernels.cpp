@@ -232,16 +232,8 @@ void pack(std::int64_t count, const std::int8_t* from, std::int64_t stride, std:
 void add_block(const std::int32_t* sums, std::int64_t pitch, std::int64_t count, std::int64_t channels,
                std::int32_t* dw) {
     const auto load = [](const std::int32_t* at) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(at)); };
-    const __m128i a = load(sums);
-    const __m128i b = load(sums + pitch);
-    const __m128i c = load(sums + 2 * pitch);
-    const __m128i d = load(sums + 3 * pitch);
-    const __m128i ab_low = _mm_unpacklo_epi32(a, b);
-    const __m128i cd_low = _mm_unpacklo_epi32(c, d);
-    const __m128i ab_high = _mm_unpackhi_epi32(a, b);
-    const __m128i cd_high = _mm_unpackhi_epi32(c, d);
-    const __m128i values[4] = {_mm_unpacklo_epi64(ab_low, cd_low), _mm_unpackhi_epi64(ab_low, cd_low),
-                               _mm_unpacklo_epi64(ab_high, cd_high), _mm_unpackhi_epi64(ab_high, cd_high)};
+    __m128i values[4] = {load(sums), load(sums + pitch), load(sums + 2 * pitch), load(sums + 3 * pitch)};
+    detail::transpose(values);
     for (int i = 0; i < 4 && i < count; ++i)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(dw + i * channels),
                          _mm_add_epi32(load(dw + i * channels), values[i]));

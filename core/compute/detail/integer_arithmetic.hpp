@@ -21,6 +21,37 @@ namespace {
     return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) + static_cast<std::uint32_t>(b));
 }
 
+/// The sums of any processor; the compiler turns the loops into the vector instructions that it knows.
+template <int Lanes>
+struct PortableSums {
+    static constexpr int kLanes = Lanes;
+    struct Sums {
+        std::int32_t lane[kLanes];
+    };
+
+    static Sums zero() { return {}; }
+    static Sums load_sums(const std::int32_t* from) {
+        Sums loaded;
+        __builtin_memcpy(&loaded, from, sizeof loaded);
+        return loaded;
+    }
+    static void store(std::int32_t* to, Sums sums) { __builtin_memcpy(to, &sums, sizeof sums); }
+};
+
+#if defined(__SSE2__)
+/// A 4x4 transposition of 32-bit elements.
+[[maybe_unused]] inline void transpose(__m128i (&rows)[4]) {
+    const __m128i ab_low = _mm_unpacklo_epi32(rows[0], rows[1]);
+    const __m128i cd_low = _mm_unpacklo_epi32(rows[2], rows[3]);
+    const __m128i ab_high = _mm_unpackhi_epi32(rows[0], rows[1]);
+    const __m128i cd_high = _mm_unpackhi_epi32(rows[2], rows[3]);
+    rows[0] = _mm_unpacklo_epi64(ab_low, cd_low);
+    rows[1] = _mm_unpackhi_epi64(ab_low, cd_low);
+    rows[2] = _mm_unpacklo_epi64(ab_high, cd_high);
+    rows[3] = _mm_unpackhi_epi64(ab_high, cd_high);
+}
+#endif
+
 /// What a processor offers: a vector of 32-bit sums, a vector of operands with kGroup values for each sum, and
 /// dot(sum, a, b) = sum + a * b, added up within each group, where a is of rows and b is packed. A tile of kRows rows
 /// and two vectors fits its registers.
@@ -50,20 +81,15 @@ struct Arithmetic {
 };
 #elif defined(DITHER_BYTE_OPERANDS)
 /// For any processor, so that tests of byte operands need none in particular; nothing is gained by it.
-struct Arithmetic {
+struct Arithmetic : PortableSums<8> {
     using Row = std::uint8_t;
     using Packed = std::int8_t;
-    static constexpr int kLanes = 8;
     static constexpr int kGroup = 4;
     static constexpr int kRows = 4;
-    struct Sums {
-        std::int32_t lane[kLanes];
-    };
     struct Operands {
         std::uint8_t byte[kLanes * kGroup];
     };
 
-    static Sums zero() { return {}; }
     static Operands load(const void* from) {
         Operands loaded;
         __builtin_memcpy(&loaded, from, sizeof loaded);
@@ -80,11 +106,6 @@ struct Arithmetic {
             sum.lane[i / kGroup] = wrapping_sum(sum.lane[i / kGroup], a.byte[i] * static_cast<std::int8_t>(b.byte[i]));
         return sum;
     }
-    static Sums load_sums(const std::int32_t* from) {
-        Sums loaded;
-        __builtin_memcpy(&loaded, from, sizeof loaded);
-        return loaded;
-    }
     static Sums subtract_product(Sums sum, Sums a, std::int32_t b) {
         for (int i = 0; i < kLanes; ++i)
             sum.lane[i] =
@@ -92,7 +113,6 @@ struct Arithmetic {
                                           static_cast<std::uint32_t>(a.lane[i]) * static_cast<std::uint32_t>(b));
         return sum;
     }
-    static void store(std::int32_t* to, Sums sums) { __builtin_memcpy(to, &sums, sizeof sums); }
 };
 #elif defined(__AVX512BW__)
 struct Arithmetic {
@@ -188,21 +208,16 @@ struct Arithmetic {
     static void store(std::int32_t* to, Sums sums) { _mm_storeu_si128(reinterpret_cast<__m128i*>(to), sums); }
 };
 #else
-/// For any processor; the compiler turns the loops into the vector instructions that it knows.
-struct Arithmetic {
+/// For any processor.
+struct Arithmetic : PortableSums<4> {
     using Row = std::int16_t;
     using Packed = std::int16_t;
-    static constexpr int kLanes = 4;
     static constexpr int kGroup = 1;
     static constexpr int kRows = 4;
-    struct Sums {
-        std::int32_t lane[kLanes];
-    };
     struct Operands {
         std::int16_t lane[kLanes];
     };
 
-    static Sums zero() { return {}; }
     static Operands load(const std::int16_t* from) {
         Operands loaded;
         __builtin_memcpy(&loaded, from, sizeof loaded);
@@ -214,17 +229,11 @@ struct Arithmetic {
             sum.lane[i] = wrapping_sum(sum.lane[i], std::int32_t{a.lane[i]} * b.lane[i]);
         return sum;
     }
-    static Sums load_sums(const std::int32_t* from) {
-        Sums loaded;
-        __builtin_memcpy(&loaded, from, sizeof loaded);
-        return loaded;
-    }
     static Sums add(Sums a, Sums b) {
         for (int i = 0; i < kLanes; ++i)
             a.lane[i] = wrapping_sum(a.lane[i], b.lane[i]);
         return a;
     }
-    static void store(std::int32_t* to, Sums sums) { __builtin_memcpy(to, &sums, sizeof sums); }
 };
 #endif
 
