@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace dither {
 namespace {
@@ -283,6 +284,31 @@ TEST_SUITE("core/layers/weighted") {
                         CHECK(farthest(simulated.gradients.values(), integer.gradients.values()) < 2e-6);
                     }
                 }
+    }
+
+    TEST_CASE("16-bit convolutions agree with their simulation, on bfloat16 units where there are any") {
+        constexpr ConvGeometry kWide{.in_height = 6, .in_width = 5, .in_channels = 16, .out_channels = 8, .padding = 1};
+        constexpr std::int64_t kWeights = std::int64_t{9} * 16 * 8;
+        for (const auto& [forward, backward] :
+             {std::pair{16, 16}, {32, 16}, {16, 32}, {16, 8}, {8, 16}, {16, 12}, {12, 16}}) {
+            CAPTURE(forward);
+            CAPTURE(backward);
+            const PrecisionPlan plan = plan_of(forward, backward);
+            const Pass pass{.plan = &plan, .key = {.seed = 3, .step = 9}, .training = true};
+            std::vector<std::vector<float>> results;
+            for (const Execution execution : {Execution::simulated, Execution::integer}) {
+                const auto layer = make_conv2d(kWide, true, {.execution = execution}, backend(), kBatch);
+                Tensor parameters = random_tensor({kWeights + 8}, 1);
+                Tensor gradient({kWeights + 8});
+                layer->attach(0, parameters.values(), gradient.values());
+                const Tensor y = layer->forward(random_tensor({kBatch, 6, 5, 16}, 2), pass);
+                const Tensor dx = layer->backward(random_tensor({kBatch, 6, 5, 8}, 3), pass, true);
+                for (const Tensor* values : {&y, &dx, &std::as_const(gradient)})
+                    results.emplace_back(values->values().begin(), values->values().end());
+            }
+            for (std::size_t i = 0; i < 3; ++i)
+                CHECK(farthest(results[i + 3], results[i]) < 1e-5);
+        }
     }
 
     TEST_CASE("a batch of any size sums exactly, with the largest codes and the widest spread of scales") {
