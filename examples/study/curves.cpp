@@ -136,6 +136,11 @@ std::vector<double> Curves::mean_list(std::size_t method, std::size_t point, con
     return sum;
 }
 
+void Curves::check(std::size_t method, std::size_t point, const MetricPath& path) {
+    for (const CellRecord* run : runs_of(method, point))
+        check_path(path, *run);
+}
+
 std::map<std::string, std::vector<Point>> Curves::layer_points(std::size_t method, std::size_t point,
                                                                const std::string& x, const std::string& y) {
     std::map<std::string, std::vector<Point>> points;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,11 @@ struct CurvePoint {
     double deviation = 0;  ///< between the seeds; 0 of one
 };
 
-/// Reads the files of finished cells, each one once. Not thread-safe.
 /// x of each round beside y of the next: what was measured, and what came of it. A round without a value has the one
 /// before.
 std::vector<Point> pair_with_next(std::vector<std::optional<double>> x, std::vector<std::optional<double>> y);
 
+/// Reads the files of finished cells, each one once. Not thread-safe.
 class Curves {
 public:
     Curves(const Study& study, const StudyFolder& folder, const std::vector<Result>& results)
@@ -34,6 +35,8 @@ public:
     const std::vector<nlohmann::json>& first_run(std::size_t method, std::size_t point);
     /// The mean of a list of numbers over the seeds; empty where one has none, or one of another length.
     std::vector<double> mean_list(std::size_t method, std::size_t point, const MetricPath& path);
+    /// Throws FormatError where a finished run has nothing at `path`, as check_path does.
+    void check(std::size_t method, std::size_t point, const MetricPath& path);
     /// By a layer's name, its keys `x` and `y` of every seed, as pair_with_next has them.
     std::map<std::string, std::vector<Point>> layer_points(std::size_t method, std::size_t point, const std::string& x,
                                                            const std::string& y);

@@ -20,6 +20,9 @@ struct ParetoPoint {
 /// Of a scatter_pareto plot, those with a value, by method and point.
 std::vector<ParetoPoint> pareto_points(const Study& study, const Plot& plot, const std::vector<Result>& results);
 
+/// Both metrics of each finished cell that has them: a cell that several rows share counts once.
+std::vector<Point> cell_points(const Plot& plot, const std::vector<Result>& results);
+
 void draw_bars(const Study& study, const Plot& plot, const std::vector<Result>& results, Canvas& canvas);
 /// A metric over one axis: a line for each method and each choice of the other axes.
 void draw_over_axis(const Study& study, const Plot& plot, const std::vector<Result>& results, Canvas& canvas);

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "examples/study/comparison.hpp"
@@ -23,9 +24,9 @@ const MethodSummary& at(const Study& study, const std::vector<MethodSummary>& al
     return all[point * study.methods.size() + method];
 }
 
-bool is_drawn(const Plot& plot, const MethodSummary& summary) {
-    return std::ranges::find(plot.methods, summary.method) != plot.methods.end() &&
-           std::ranges::find(plot.points, summary.point) != plot.points.end();
+bool is_drawn(const Plot& plot, std::size_t method, std::size_t point) {
+    return std::ranges::find(plot.methods, method) != plot.methods.end() &&
+           std::ranges::find(plot.points, point) != plot.points.end();
 }
 
 bool has_values(const std::vector<MethodSummary>& all) {
@@ -146,6 +147,18 @@ std::vector<ParetoPoint> pareto_points(const Study& study, const Plot& plot, con
     return points;
 }
 
+std::vector<Point> cell_points(const Plot& plot, const std::vector<Result>& results) {
+    std::set<std::string> seen;
+    std::vector<Point> points;
+    for (const Result& result : results) {
+        const auto& x = result.values[plot.x];
+        const auto& y = result.values[plot.y];
+        if (is_drawn(plot, result.row.method, result.row.point) && x && y && seen.insert(result.row.cell).second)
+            points.push_back({*x, *y});
+    }
+    return points;
+}
+
 void draw_scatter(const Study& study, const Plot& plot, const std::vector<Result>& results, Canvas& canvas) {
     std::vector<ParetoPoint> points = pareto_points(study, plot, results);
     if (points.empty())
@@ -169,7 +182,7 @@ void draw_histogram(const Study& study, const Plot& plot, const std::vector<Resu
     const std::vector<MethodSummary> all = compare(study, plot.y, results);
     std::vector<double> every;
     for (const MethodSummary& summary : all)
-        if (is_drawn(plot, summary))
+        if (is_drawn(plot, summary.method, summary.point))
             every.insert(every.end(), summary.values.begin(), summary.values.end());
     if (every.empty())
         return;
@@ -180,7 +193,7 @@ void draw_histogram(const Study& study, const Plot& plot, const std::vector<Resu
     canvas.set("yrange [0:*]");
     std::size_t drawn = 0;
     for (const MethodSummary& summary : all) {
-        if (!is_drawn(plot, summary))
+        if (!is_drawn(plot, summary.method, summary.point))
             continue;
         std::vector<std::size_t> counts(plot.bins);
         for (const double value : summary.values)

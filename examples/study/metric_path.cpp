@@ -96,6 +96,20 @@ const json& round_of(const MetricPath& path, const CellRecord& cell) {
     throw FormatError(fmt::format("{}: there is no such round among {}", path.text, cell.rounds.size()));
 }
 
+/// Where the path of one value begins. Null if that is a round that there is not, or all rounds.
+const json* object_of(const MetricPath& path, const CellRecord& cell) {
+    switch (path.source) {
+        case MetricSource::round:
+            return find_round(path, cell);
+        case MetricSource::evaluate:
+            return &cell.evaluations.at(path.evaluation);
+        case MetricSource::summary:
+            return &cell.summary;
+        default:
+            return nullptr;
+    }
+}
+
 double reduce(const MetricPath& path, std::vector<double> values) {
     if (path.reduction == Reduction::last && values.size() > path.count)
         values.erase(values.begin(), values.end() - static_cast<std::ptrdiff_t>(path.count));
@@ -198,18 +212,18 @@ std::optional<double> number_at(const json& from, const std::vector<JsonStep>& s
 }
 
 const json* find_value(const MetricPath& path, const CellRecord& cell) {
-    switch (path.source) {
-        case MetricSource::round: {
-            const json* round = find_round(path, cell);
-            return round == nullptr ? nullptr : follow(*round, path.steps);
-        }
-        case MetricSource::evaluate:
-            return follow(cell.evaluations.at(path.evaluation), path.steps);
-        case MetricSource::summary:
-            return follow(cell.summary, path.steps);
-        default:
-            return nullptr;
+    const json* const from = object_of(path, cell);
+    return from == nullptr ? nullptr : follow(*from, path.steps);
+}
+
+void check_path(const MetricPath& path, const CellRecord& cell) {
+    if (path.source == MetricSource::rounds) {
+        over_rounds(path, cell);
+        return;
     }
+    const json* const from = object_of(path, cell);
+    if (from != nullptr && follow(*from, path.steps) == nullptr)
+        fail_missing(path, *from);
 }
 
 std::optional<double> value_of(const MetricPath& path, const CellRecord& cell) {

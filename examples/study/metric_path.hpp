@@ -52,6 +52,9 @@ std::vector<JsonStep> parse_json_steps(std::string_view text);
 std::optional<double> value_of(const MetricPath& path, const CellRecord& cell);
 /// What the path leads to, whatever it is; null if there is no such thing. For paths to one value, not over the rounds.
 const nlohmann::json* find_value(const MetricPath& path, const CellRecord& cell);
+/// Throws FormatError that names the nearest key where the path leads to nothing. A round that a run does not have is
+/// no fault of the path.
+void check_path(const MetricPath& path, const CellRecord& cell);
 /// What the steps lead to; null if there is no such thing.
 const nlohmann::json* follow(const nlohmann::json& from, const std::vector<JsonStep>& steps);
 /// The number there; nothing if there is none.

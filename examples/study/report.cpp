@@ -164,6 +164,9 @@ private:
         for (const ParetoPoint& p : pareto_points(study_, plot, results_))
             line("| {} | {} | {} | {} |", escaped(p.label), number(x, p.mean.x), number(y, p.mean.y),
                  p.on_front ? "yes" : "");
+        const std::vector<Point> cells = cell_points(plot, results_);
+        if (const auto correlation = rank_correlation(cells))
+            line("\nRank correlation of the two over {} finished cells: {:.2f}.", cells.size(), *correlation);
     }
 
     void failures() {
@@ -194,6 +197,7 @@ private:
             "Wilcoxon: signed ranks, exact up to {} pairs. Both are two-sided.",
             kSignificant, kExactWilcoxon);
         line("- d_z: mean over deviation of the paired differences (Cohen 1988).");
+        line("- Rank correlation: Spearman's, over the cells of all methods drawn, each seed's for itself.");
         line("- Few seeds prove little: with n pairs Wilcoxon's p cannot be below 2^(1 - n).");
         line(
             "- A row for each method, grid point and seed: results.csv and results.jsonl. What each run left: cells/.");

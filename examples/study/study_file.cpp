@@ -317,7 +317,8 @@ kind = "lines"              metric, axis: a metric over an axis of the grid
                             rounds, over = "round", cumulated = false: a key of rounds.jsonl over another one or the
                             sum of several (["bytes_up", "bytes_down"]), mean and deviation of the seeds; cumulated:
                             over its sum so far
-kind = "scatter_pareto"     x, y: two metrics, and the front that no other point beats
+kind = "scatter_pareto"     x, y: two metrics, and the front that no other point beats; the report has their rank
+                            correlation over all cells
 kind = "heatmap_precision"  phase = "forward": bits of each layer in each round, first seed of the first method
 kind = "histogram"          metric, bins = 20: its values of all seeds
 kind = "two_axes"           left, right: two keys of rounds.jsonl over the rounds, means of the seeds

@@ -110,6 +110,7 @@ grep -q '16 finished cells, which trained for 40.0 s in sum' \
 grep -qF '| cohort = 3 | fast | 4 | 0 | 62.50 | 1.29 | ' "$work/whole/report.md" || fail "no row of means"
 grep -qF '**+9.00**' "$work/whole/report.md" || fail "no difference to the baseline"
 grep -qF '| fast, cohort = 3 | 0.1 | 62.50 |' "$work/whole/report.md" || fail "no table of the front"
+grep -qF 'Rank correlation of the two over 16 finished cells: 0.87.' "$work/whole/report.md" || fail "no rank correlation"
 if command -v gnuplot >/dev/null; then
     for plot in accuracy front curve cohort; do
         [ -s "$work/whole/plots/$plot.svg" ] && [ -s "$work/whole/plots/$plot.png" ] || fail "no picture $plot"
@@ -235,6 +236,12 @@ refuses 2 'frobnicate' study "$work/study.toml" --frobnicate
 sed 's/final_accuracy/final_acuracy/' "$work/study.toml" >"$work/bad.toml"
 refuses 1 '24 of 24 rows failed' study "$work/bad.toml" --out "$work/missing" "${programs[@]}"
 grep -q 'summary\.final_acuracy: there is no such value; the nearest key is final_accuracy' "$work/missing/report.md" || fail "nearest key"
+# So is what a plot asks for in vain; a round that there is not is no fault, and the report is made all the same.
+{ cat "$work/study.toml"
+  printf '[[plot]]\nkind = "lists"\nname = "%s"\ny = ["%s"]\n' far 'round[5].layers' odd evaluate.int4.quantised; } >"$work/lists.toml"
+study "$work/lists.toml" --out "$work/lists" "${programs[@]}" >/dev/null 2>"$work/stderr" || fail "a list that is not there"
+grep -q 'odd: evaluate\.int4\.quantised: there is no such value; the nearest key is quantized' "$work/stderr" || fail "a plot's nearest key"
+! grep -q 'far: ' "$work/stderr" && grep -q 'no picture of far, odd' "$work/stderr" || fail "a round that there is not"
 says() { grep -q "$2" <<<"$("$bin/dither-study" "$1")" || fail "$1"; }  # no pipe: grep would close it early
 says --help 'Exit codes'
 says --version '^dither-study'

@@ -72,6 +72,15 @@ TEST_SUITE("examples/study/metric_path") {
         CHECK(find_value(parse_metric_path("round[-5].layers"), cell) == nullptr);
     }
 
+    TEST_CASE("a path to anything is checked as a number's is, but for a round that there is not") {
+        const CellRecord cell = record();
+        for (const char* path : {"round[2].layers", "round[5].nothing", "summary.cpu", "rounds.mean.layers[1].bits"})
+            CHECK_NOTHROW(check_path(parse_metric_path(path), cell));
+        for (const char* path :
+             {"round[2].layer", "summary.cpus", "evaluate.int4.quantised", "rounds.mean.layers[1].bit"})
+            CHECK_THROWS_AS_MESSAGE(check_path(parse_metric_path(path), cell), FormatError, path);
+    }
+
     TEST_CASE("what is not there is an error that names the nearest key") {
         CHECK(failure("summary.final_acuracy").find("the nearest key is final_accuracy") != std::string::npos);
         CHECK(failure("rounds.mean.los").find("the nearest key is loss") != std::string::npos);
