@@ -99,7 +99,7 @@ std::vector<PlanChange> Controller::learn(const RoundEvidence& evidence) {
             evidence.layers.size(), schema_.layer_count());
     if (std::ranges::any_of(evidence.layers, has_probed))
         measured_in_ = evidence.round;
-    remember(evidence.layers);
+    dither::learn(sensitivities_, evidence.layers, options_.smoothing);
     const PrecisionPlan ran = plan_;
     auto changes = ask_policy(evidence);
     fixed_.apply(plan_, changes);
@@ -117,11 +117,6 @@ std::vector<PlanChange> Controller::learn(const RoundEvidence& evidence) {
     for (std::size_t layer = 0; layer < plan_.layers.size(); ++layer)
         plan_.layers[layer].uplink = ran.layers[layer].uplink;  // until grids are chosen
     return changes;
-}
-
-void Controller::remember(std::span<const LayerStatistics> layers) {
-    for (std::size_t layer = 0; layer < layers.size(); ++layer)
-        dither::learn(sensitivities_[layer], layers[layer], options_.smoothing);
 }
 
 std::vector<PlanChange> Controller::ask_policy(const RoundEvidence& evidence) {

@@ -87,7 +87,6 @@ private:
     double rate_after(std::uint32_t round) const;
     Probe wanted_probe() const;
     bool measurement_is_due(std::uint32_t round) const;
-    void remember(std::span<const LayerStatistics> layers);
     /// The policy's turn, with the uplink's bits that it gave last, whatever became of them on the way to the wire. One
     /// that does not rule the uplink leaves the links as they were. The changes are of local phases; why the uplink's
     /// bits changed is kept for link_changes.

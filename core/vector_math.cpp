@@ -1,5 +1,6 @@
 #include "core/vector_math.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -161,6 +162,17 @@ double binary_logarithm(double x) {
     for (int k = 21; k >= 1; k -= 2)
         sum = sum * (s * s) + 1.0 / k;
     return exponent + 2 * std::numbers::log2e * (s * sum);
+}
+
+double binary_power(double x) {
+    require(std::isfinite(x), "2 to the power of {}", x);
+    const double whole = std::nearbyint(std::clamp(x, -2000.0, 2000.0));
+    // e^t = 1 + t (1 + t/2 (1 + t/3 (1 + ...))), |t| < 0.347: the rest after t^15 is below 2^-68.
+    const double t = std::numbers::ln2 * std::clamp(x - whole, -0.5, 0.5);
+    double sum = 1;
+    for (int k = 15; k >= 1; --k)
+        sum = 1 + t / k * sum;
+    return std::ldexp(sum, static_cast<int>(whole));
 }
 
 double half_cosine(double t) {

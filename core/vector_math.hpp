@@ -29,6 +29,10 @@ void exponentials(std::span<const float> x, std::span<float> out);
 /// log2(x) for a finite x > 0, within about 2 units in the last place, exact for powers of two; for the same reason.
 double binary_logarithm(double x);
 
+/// 2^x for a finite x, within about 2 units in the last place, exact for whole x; 0 and infinity beyond double's range;
+/// for the same reason.
+double binary_power(double x);
+
 /// (1 - cos(pi t)) / 2 for t in [0, 1], which rises smoothly from 0 to 1: exactly 0, 1/2 and 1 at t = 0, 1/2 and 1,
 /// elsewhere within 2^-52, never beyond [0, 1]; for the same reason.
 double half_cosine(double t);

@@ -75,11 +75,12 @@ struct StepFunctionals {
 StepFunctionals step_functionals(const Schema& schema, std::span<const LayerStatistics> layers,
                                  const PrecisionPlan& plan);
 
-/// What is known of one layer; negative: not yet. Policies keep these, smoothed.
+/// What is known of one layer; negative: not yet. Policies keep these, smoothed. Norms in any unit that all layers
+/// share.
 struct LayerSensitivity {
     double forward = kNotMeasured;   ///< E_F,i
     double backward = kNotMeasured;  ///< E_B,i
-    double signal = kNotMeasured;    ///< s_i, likewise a norm
+    double signal = kNotMeasured;    ///< s_i
     double gain = kNotMeasured;      ///< of the optimizer's step; taken as 1 where it is not known
 };
 
@@ -125,9 +126,12 @@ std::vector<int> bits_of(const PrecisionPlan& plan, std::span<const ErrorModel::
 /// What becomes of bits that a plan gives a place, where the job fixes others; never less for more bits.
 using Granted = std::function<int(std::size_t layer, Phase phase, int bits)>;
 
-/// Takes in what a round measured: what was not measured keeps its value, what is not finite is replaced by the next
-/// value, and one measurement counts as at most 4 times off.
-void learn(LayerSensitivity& known, const LayerStatistics& measured, double weight);
+/// Takes in what a round measured, an entry of each for each layer, in units of the norm of that round's smoothed
+/// gradient: a sensitivity is worth what it is beside the gradient of its own round, for both fall together, by a
+/// hundred times and more where a model comes to fit its data. So a round that measured no sensitivity changes nothing.
+/// What was not measured keeps its value, what is not finite is replaced by the next value, and one measurement counts
+/// as at most 4 times off. Throws PreconditionError unless the sizes agree.
+void learn(std::span<LayerSensitivity> known, std::span<const LayerStatistics> measured, double weight);
 
 /// Lowers the plan's forward and backward bits until mean_bits is at most `budget`, so that the least error is added
 /// (best_within_cost); where the model is not complete all layers are taken as alike sensitive. Bits never rise, and

@@ -118,16 +118,33 @@ double smooth_jumps(double known, float measured, double weight) {
     if (measured >= 0 && std::isfinite(measured) && known > 0 && std::isfinite(known)) {
         const auto value = static_cast<double>(measured);
         const double near = std::clamp(value, known / kLargestJump, known * kLargestJump);
-        return known + weight * (near - known);
+        return known * binary_power(weight * binary_logarithm(near / known));
     }
     return smooth(known, measured, weight);
 }
 
-void learn(LayerSensitivity& known, const LayerStatistics& measured, double weight) {
-    known.forward = smooth_jumps(known.forward, measured.forward_sensitivity, weight);
-    known.backward = smooth_jumps(known.backward, measured.backward_sensitivity, weight);
-    known.signal = smooth_jumps(known.signal, measured.signal_norm, weight);
-    known.gain = smooth_jumps(known.gain, measured.step_gain, weight);
+void learn(std::span<LayerSensitivity> known, std::span<const LayerStatistics> measured, double weight) {
+    require(known.size() == measured.size(), "sensitivities of {} layers, statistics of {}", known.size(),
+            measured.size());
+    const auto probed = [](const LayerStatistics& s) {
+        return s.forward_sensitivity >= 0 || s.backward_sensitivity >= 0;
+    };
+    if (std::ranges::none_of(measured, probed))
+        return;
+    double squares = 0;
+    for (const LayerStatistics& s : measured)
+        if (s.signal_norm > 0)
+            squares += static_cast<double>(s.signal_norm) * static_cast<double>(s.signal_norm);
+    const double signal = std::sqrt(squares);
+    const auto share = [&](float norm) {
+        return norm >= 0 && signal > 0 ? static_cast<float>(static_cast<double>(norm) / signal) : norm;
+    };
+    for (std::size_t i = 0; i < known.size(); ++i) {
+        known[i].forward = smooth_jumps(known[i].forward, share(measured[i].forward_sensitivity), weight);
+        known[i].backward = smooth_jumps(known[i].backward, share(measured[i].backward_sensitivity), weight);
+        known[i].signal = smooth_jumps(known[i].signal, share(measured[i].signal_norm), weight);
+        known[i].gain = smooth_jumps(known[i].gain, measured[i].step_gain, weight);
+    }
 }
 
 int raise_with_hysteresis(const Levels& levels, double raw, int current) {

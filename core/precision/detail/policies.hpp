@@ -78,8 +78,9 @@ double newest(double known, float measured);
 /// Exponential moving average: known + weight * (measured - known). What was not measured changes nothing, and a value
 /// that is not finite is replaced by the next one instead of spoiling the average for good.
 double smooth(double known, float measured, double weight);
-/// The same for measurements of one batch, which now and then go astray: what lies beyond a factor of kLargestJump of
-/// the known value counts as that far from it.
+/// Likewise for measurements of one batch, which differ by factors and now and then go astray: averages their
+/// logarithms, for it is logarithms that become bits, and what lies beyond a factor of kLargestJump of the known value
+/// counts as that far from it. From or to 0 as smooth().
 double smooth_jumps(double known, float measured, double weight);
 inline constexpr double kLargestJump = 4;
 
@@ -112,6 +113,19 @@ void restore_numbers(std::span<const double> state, std::span<Known> known) {
     std::vector<double> numbers = numbers_of(known);
     restore_numbers(state, std::span<double>(numbers));
     std::memcpy(static_cast<void*>(known.data()), numbers.data(), known.size_bytes());  // trivially copyable: see above
+}
+
+/// learn() for what a rule remembers of each layer, a `sensitivity` and more; returns the sensitivities.
+template <typename Known>
+std::vector<LayerSensitivity> learn_sensitivities(std::span<Known> known, std::span<const LayerStatistics> measured,
+                                                  double weight) {
+    std::vector<LayerSensitivity> sensitivities;
+    for (const Known& layer : known)
+        sensitivities.push_back(layer.sensitivity);
+    learn(sensitivities, measured, weight);
+    for (std::size_t i = 0; i < known.size(); ++i)
+        known[i].sensitivity = sensitivities[i];
+    return sensitivities;
 }
 
 }  // namespace dither

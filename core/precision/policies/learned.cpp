@@ -23,6 +23,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numbers>
 
 namespace dither {
 namespace {
@@ -30,17 +31,8 @@ namespace {
 constexpr int kSteps = 8;        // a round
 constexpr double kRate = 0.5;    // eta
 constexpr double kBelow = 0.25;  // the lowest level
-constexpr double kLn2 = 0.6931471805599453;
 constexpr double kReach = (1 << (kSensitivityBits - 1)) - 1;
 constexpr std::array kPrices{-6.0, 20.0};  // log2 lambda; it settles near 2^-0.5 unless most places stand at a bound
-
-/// 2^x, the same on every processor.
-double power_of_two(double x) {
-    const double whole = std::floor(x);
-    std::array<float, 1> fraction{static_cast<float>((x - whole) * kLn2)};
-    exponentials(fraction, fraction);
-    return std::ldexp(static_cast<double>(fraction[0]), static_cast<int>(whole));
-}
 
 /// v(b) and -v'(b) = 2 ln2 v (r + 1) / r with the reach r = 2^(b-1) - 1 of a code; of v^(2/3) where that is the law.
 struct Variance {
@@ -49,9 +41,9 @@ struct Variance {
 };
 
 Variance variance_of(double bits, bool kinked) {
-    const double reach = power_of_two(bits - 1) - 1;
+    const double reach = binary_power(bits - 1) - 1;
     const double value = (kReach / reach) * (kReach / reach);
-    const double slope = 2 * kLn2 * value * (reach + 1) / reach;
+    const double slope = 2 * std::numbers::ln2 * value * (reach + 1) / reach;
     if (!kinked)
         return {.value = value, .slope = slope};
     const double root = std::cbrt(value);
@@ -87,13 +79,9 @@ public:
 
     std::vector<PlanChange> update(const Observation& observation, PrecisionPlan& plan) override {
         check_observation(observation, plan, known_.size());
-        std::vector<LayerSensitivity> sensitivities;
-        for (std::size_t i = 0; i < known_.size(); ++i) {
-            learn(known_[i].sensitivity, observation.layers[i], smoothing_);
-            sensitivities.push_back(known_[i].sensitivity);
-        }
         PlanEditor editor(plan);
-        const ErrorModel model(schema_, sensitivities, observation.rate);
+        const ErrorModel model(schema_, learn_sensitivities(std::span(known_), observation.layers, smoothing_),
+                               observation.rate);
         if (model.complete())
             decide(model, plan, editor);
         editor.finish(levels_, products_);
@@ -134,7 +122,7 @@ private:
 
     /// One step; returns the squared error that it found.
     double descend(const ErrorModel& model, std::span<const BitPlace> places) {
-        const double price = power_of_two(price_) / (target_ * target_);
+        const double price = binary_power(price_) / (target_ * target_);
         double error = 0;
         for (std::size_t j = 0; j < places.size(); ++j) {
             double& bits = known_[model.where()[j].layer].bits(model.where()[j].phase);

@@ -19,8 +19,10 @@
 // 1% of the cost. Until every layer with products has been measured all stay where they start: precision.bits forward,
 // 4 backward.
 // Layers without products keep 8 bits and count for no other layer; the optimizers take the widest of all, at least 8.
-// Statistics are moving averages over the rounds in which no measurement counts as more than a factor of 4 away from
-// what was known.
+// Statistics are moving averages, of logarithms, over the rounds that measured, in which no measurement counts as more
+// than a factor of 4 away from what was known. What a sensitivity is relative to is the gradient of its own round: both
+// fall as a model comes to fit its data, and the gradient of today beside a sensitivity of three epochs ago asked for
+// 32 bits at the end of training, for nothing (CNN-2 on MNIST in one place: 22 % of fp32's bit-operations, not 15 %).
 #include "core/precision/detail/policies.hpp"
 
 #include <fmt/format.h>
@@ -66,15 +68,12 @@ public:
 
     std::vector<PlanChange> update(const Observation& observation, PrecisionPlan& plan) override {
         check_observation(observation, plan, known_.size());
-        std::vector<LayerSensitivity> sensitivities;
-        for (std::size_t i = 0; i < known_.size(); ++i) {
-            learn(known_[i].sensitivity, observation.layers[i], smoothing_);
+        for (std::size_t i = 0; i < known_.size(); ++i)
             known_[i].backward_error =
                 smooth_jumps(known_[i].backward_error, observation.layers[i].backward_error, smoothing_);
-            sensitivities.push_back(known_[i].sensitivity);
-        }
         PlanEditor editor(plan);
-        const ErrorModel model(schema_, sensitivities, observation.rate);
+        const ErrorModel model(schema_, learn_sensitivities(std::span(known_), observation.layers, smoothing_),
+                               observation.rate);
         if (model.complete())
             decide(model, plan, editor);
         editor.finish(levels_, products_);

@@ -81,6 +81,16 @@ TEST_SUITE("core/vector_math") {
         CHECK_THROWS_AS(binary_logarithm(0), PreconditionError);
     }
 
+    TEST_CASE("powers of two are those of the library up to rounding, exact for whole exponents") {
+        for (const int exponent : {-1074, -1022, -3, 0, 1, 52, 1023})
+            CHECK(binary_power(exponent) == std::ldexp(1.0, exponent));
+        for (const double x : {-300.7, -1.5, -0.5, -1e-9, 0.25, 0.5, 3.3, 800.49})
+            CHECK(binary_power(x) == doctest::Approx(std::exp2(x)).epsilon(1e-14));
+        CHECK(binary_power(1e9) == std::numeric_limits<double>::infinity());
+        CHECK(binary_power(-1e9) == 0);
+        CHECK_THROWS_AS(binary_power(std::nan("")), PreconditionError);
+    }
+
     TEST_CASE("half a cosine is that of the library up to rounding, exact at its ends and its middle, and rises") {
         CHECK(half_cosine(0) == 0);
         CHECK(half_cosine(0.5) == 0.5);

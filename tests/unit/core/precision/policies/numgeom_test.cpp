@@ -169,12 +169,25 @@ TEST_SUITE("core/precision/policies/numgeom") {
         run.see({felt(0.15, 0)});
         CHECK(run.bits().forward == 4);
         CHECK(run.see({LayerStatistics{}}).empty());
-        LayerStatistics quiet;
-        quiet.signal_norm = 0.5F;  // 1 -> 0.75: 0.2 of the step
-        CHECK(run.see({quiet}).empty());
-        CHECK(run.see({quiet}).empty());  // 0.625: 0.24
-        run.see({quiet});                 // 0.5625: 0.27
+        CHECK(run.see({felt(0.3, 0)}).empty());  // 0.21, the geometric mean
+        CHECK(run.see({LayerStatistics{}}).empty());
+        run.see({felt(0.3, 0)});  // 0.252
         CHECK(run.bits().forward == 8);
+    }
+
+    TEST_CASE("a sensitivity counts beside the gradient of its own round: the plan stays while both fall alike") {
+        PrecisionOptions options = kNumGeom;
+        options.smoothing = 0.5;
+        PolicyRun run(options, 1);
+        run.see({felt(0.15, 0.1)});
+        const PrecisionPlan plan = run.plan();
+        for (double size = 0.1; size > 1e-6; size *= 0.1) {
+            CHECK(run.see({felt(0.15 * size, 0.1 * size, size)}).empty());
+            LayerStatistics quiet;  // no measurement, and a gradient that has fallen again
+            quiet.signal_norm = static_cast<float>(0.1 * size);
+            CHECK(run.see({quiet}).empty());
+        }
+        CHECK(run.plan() == plan);
     }
 
     TEST_CASE("what is no number changes nothing until a number replaces it") {
