@@ -61,15 +61,37 @@ std::uint32_t power(std::uint32_t base, std::uint64_t exponent) {
     return result;
 }
 
+#if defined(__x86_64__)
+#define DITHER_CRC32C_INSTRUCTION
+[[gnu::target("sse4.2")]] std::uint32_t by_instruction(std::span<const std::byte> bytes) {
+    std::uint64_t remainder = 0xFFFFFFFF;
+    for (; bytes.size() >= kBytesAStep; bytes = bytes.subspan(kBytesAStep))
+        remainder = __builtin_ia32_crc32di(remainder, load_little<std::uint64_t>(bytes.data()));
+    auto rest = static_cast<std::uint32_t>(remainder);
+    for (const std::byte byte : bytes)
+        rest = __builtin_ia32_crc32qi(rest, static_cast<std::uint8_t>(byte));
+    return ~rest;
+}
+#endif
+
 }  // namespace
 
-std::uint32_t crc32c(std::span<const std::byte> bytes) {
+std::uint32_t crc32c_by_tables(std::span<const std::byte> bytes) {
     std::uint32_t remainder = 0xFFFFFFFF;
     for (; bytes.size() >= kBytesAStep; bytes = bytes.subspan(kBytesAStep))
         remainder = after_step(remainder, bytes.data());
     for (const std::byte byte : bytes)
         remainder = (remainder >> 8) ^ kTables[0][(remainder ^ static_cast<std::uint32_t>(byte)) & 0xFF];
     return ~remainder;
+}
+
+std::uint32_t crc32c(std::span<const std::byte> bytes) {
+#ifdef DITHER_CRC32C_INSTRUCTION
+    static const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
+    if (has_instruction)
+        return by_instruction(bytes);
+#endif
+    return crc32c_by_tables(bytes);
 }
 
 /// The remainder of first * x^(8 n) + second: what the initial value and the final complement add to both cancels.
