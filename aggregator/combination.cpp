@@ -85,6 +85,22 @@ LayerStatistics combine_layer(std::span<const WeightedReport> reports, std::size
     return combined;
 }
 
+/// Of a number that each report says once; nothing where none of them is measured.
+std::optional<double> mean_of(const std::vector<WeightedReport>& reports, float TrainingReport::*member,
+                              Combination combination) {
+    std::vector<const WeightedReport*> ordered;
+    for (const WeightedReport& report : reports)
+        ordered.push_back(&report);
+    std::ranges::sort(ordered, {}, [](const WeightedReport* report) { return report->client; });
+    std::vector<Weighted> measured;
+    for (const WeightedReport* report : ordered)
+        if (const float value = report->report.*member; is_measured(value) && report->weight > 0)
+            measured.push_back({value, static_cast<double>(report->weight)});
+    if (measured.empty())
+        return std::nullopt;
+    return combine_values(std::move(measured), Combine::mean, combination);
+}
+
 }  // namespace
 
 Combination combination_of(std::string_view name) {
@@ -111,17 +127,12 @@ std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::
 
 double combine_train_loss(const std::vector<WeightedReport>& reports, Combination combination) {
     require(!reports.empty(), "the training loss of no reports");
-    std::vector<WeightedReport const*> ordered;
-    for (const WeightedReport& report : reports)
-        ordered.push_back(&report);
-    std::ranges::sort(ordered, {}, [](const WeightedReport* report) { return report->client; });
-    std::vector<Weighted> losses;
-    for (const WeightedReport* report : ordered)
-        if (is_measured(report->report.train_loss) && report->weight > 0)
-            losses.push_back({report->report.train_loss, static_cast<double>(report->weight)});
-    if (losses.empty())
-        return std::numeric_limits<double>::quiet_NaN();
-    return combine_values(std::move(losses), Combine::mean, combination);
+    return mean_of(reports, &TrainingReport::train_loss, combination)
+        .value_or(std::numeric_limits<double>::quiet_NaN());
+}
+
+std::optional<double> combine_update_nmse(const std::vector<WeightedReport>& reports, Combination combination) {
+    return mean_of(reports, &TrainingReport::update_nmse, combination);
 }
 
 double combine_payload_bytes(const std::vector<WeightedReport>& reports, Combination combination) {

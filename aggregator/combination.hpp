@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -43,6 +44,8 @@ inline constexpr double kClipFactor = 4;
 std::vector<LayerStatistics> combine(std::vector<WeightedReport>& reports, std::size_t layers, Combination combination);
 /// Likewise their training loss, of those that are >= 0 and finite, NaN where none is; at least one report.
 double combine_train_loss(const std::vector<WeightedReport>& reports, Combination combination);
+/// Likewise the error of their whole updates, of those that measured it; nothing where none has.
+std::optional<double> combine_update_nmse(const std::vector<WeightedReport>& reports, Combination combination);
 /// Likewise what a payload takes, each client counting once: no minority moves the grids of all. At least one report.
 double combine_payload_bytes(const std::vector<WeightedReport>& reports, Combination combination);
 

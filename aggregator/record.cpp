@@ -201,6 +201,7 @@ std::string to_json_line(const RoundRecord& record, const Schema& schema) {
     put_if(line, "swa_loss", record.swa_loss);
     put_if(line, "swa_accuracy", record.swa_accuracy);
     line["grad_norm"] = number(record.grad_norm);
+    line["update_nmse"] = number(record.update_nmse);
     line["participants"] = record.participants;
     line["dropped"] = record.dropped;
     line["rejected"] = record.rejected;

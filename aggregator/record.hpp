@@ -30,6 +30,7 @@ struct RoundRecord {
     std::optional<double> swa_loss;      ///< of the averaged model; absent where there is none, and as test_loss
     std::optional<double> swa_accuracy;  ///< likewise
     std::optional<double> grad_norm;     ///< over all layers; absent without any participant
+    std::optional<double> update_nmse;   ///< of the participants' whole updates; absent unless the job measures it
     std::uint32_t participants = 0;      ///< updates accepted
     std::uint32_t dropped = 0;           ///< clients that were lost or came too late
     std::uint32_t rejected = 0;          ///< updates refused

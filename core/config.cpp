@@ -142,6 +142,8 @@ OptionList declare(Job& job) {
     list.number("noise.xi_scaling", job.noise.xi_scaling, kNotNegative, "xi: sigma = 4/3 * 1e-4 * xi_scaling");
     declare_profiled_noise(list, job.noise);
     declare_codec(list, "codec.uplink", job.codec.uplink, "chosen each round from the last round's updates");
+    list.flag("codec.uplink.measure", job.codec.measure_uplink,
+              "clients decode what they send and report its relative squared error, which changes no model");
     declare_codec(list, "codec.downlink", job.codec.downlink, "8 of a model, of a delta as the uplink");
     list.choice(
         "codec.downlink.of", job.codec.downlink_of,
@@ -446,7 +448,7 @@ std::string to_toml(const Job& job) {
 Sha256 identity(const Job& job) {
     Job copy = job;
     return sha256(write_toml(declare(copy).all(), [&job](std::string_view key) {
-        return !key.starts_with("output.") && !key.starts_with("compute.") &&
+        return !key.starts_with("output.") && !key.starts_with("compute.") && key != "codec.uplink.measure" &&
                (key != "job.rounds" || depends_on_length(job));
     }));
 }

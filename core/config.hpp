@@ -270,6 +270,7 @@ struct CodecOptions {
 
 struct CodecPair {
     CodecOptions uplink;
+    bool measure_uplink = false;  ///< clients decode what they send and report its error (LayerStatistics::update_nmse)
     CodecOptions downlink;
     std::string downlink_of = "delta";  ///< what the downlink carries: the whole "model" each round, or what it changed
                                         ///< since the one that the client holds
@@ -308,9 +309,9 @@ Job parse_job(std::string_view toml, const std::string& source, std::span<const 
 
 /// The job as TOML with every key written out; parse_job(to_toml(job)) gives the same job.
 std::string to_toml(const Job& job);
-/// Names what decides the results: the SHA-256 of to_toml without [output], [compute] and job.rounds, so that a run can
-/// be continued for more rounds, elsewhere, by another backend. With train.schedule.kind = "cosine" every round depends
-/// on job.rounds, and the identity does.
+/// Names what decides the results: the SHA-256 of to_toml without [output], [compute], codec.uplink.measure and
+/// job.rounds, so that a run can be continued for more rounds, elsewhere, by another backend, measured or not. With
+/// train.schedule.kind = "cosine" every round depends on job.rounds, and the identity does.
 Sha256 identity(const Job& job);
 /// Every key with its type, default, range and meaning, for --help-job and the documentation.
 std::string describe_options();

@@ -25,8 +25,9 @@ public:
     void begin(const RoundPlan& plan) { residual_.begin(plan); }
 
     /// Encodes `update`, which becomes p, of what was begun last; `out` is overwritten by the payload. What that loses
-    /// is kept as ClientVector::keep does. Throws what the codec throws, too; nothing is kept then.
-    void encode(std::span<float> update, const Terms& terms, std::vector<std::byte>& out);
+    /// is kept as ClientVector::keep does, and returned until the next begin(). Throws what the codec throws, too;
+    /// nothing is kept then.
+    std::span<const float> encode(std::span<float> update, const Terms& terms, std::vector<std::byte>& out);
 
 private:
     const Codec& codec_;

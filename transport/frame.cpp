@@ -30,9 +30,9 @@ void check(bool holds, fmt::format_string<Args...> message, Args&&... args) {
 }  // namespace
 
 FrameLimits FrameLimits::for_model(std::size_t parameters, std::size_t layers) {
-    // A payload takes at most 4 bytes a parameter and 64 a layer, and a report 64 a layer. A plan takes 5 and its grids
+    // A payload takes at most 4 bytes a parameter and 64 a layer, and a report 68 a layer. A plan takes 5 and its grids
     // 4 each; all parts of one that has several are less than a whole model.
-    constexpr std::uint64_t kBytesALayer = 128;
+    constexpr std::uint64_t kBytesALayer = 132;
     return {.body_bytes = FrameLimits{}.body_bytes + 4 * std::uint64_t{parameters} + kBytesALayer * layers,
             .layers = static_cast<std::uint32_t>(layers)};
 }

@@ -15,7 +15,7 @@
 namespace dither {
 
 inline constexpr std::size_t kFrameHeaderBytes = 24;
-inline constexpr std::uint16_t kProtocolVersion = 6;
+inline constexpr std::uint16_t kProtocolVersion = 7;
 
 struct FrameHeader {
     std::uint8_t type = 0;
@@ -28,7 +28,7 @@ struct FrameLimits {
     std::uint64_t body_bytes = std::uint64_t{64} << 10;  ///< 64 KiB before a peer is admitted
     std::uint32_t layers = 4096;                         ///< layers of a plan or a report
 
-    /// Once the model is known: body_bytes = 64 KiB + 4 * parameters + 128 * layers, which holds the largest payload of
+    /// Once the model is known: body_bytes = 64 KiB + 4 * parameters + 132 * layers, which holds the largest payload of
     /// every codec and the words around it.
     static FrameLimits for_model(std::size_t parameters, std::size_t layers);
     /// What a node lets its aggregator say: models of up to 2^30 parameters in 4096 layers, and beside one its control

@@ -89,12 +89,15 @@ void serialize(auto& archive, Either<Device> auto& device) {
     serialize_amount(archive, "speed", device.speed);
 }
 
+void serialize_statistic(auto& archive, std::string_view name, Either<float> auto& value) {
+    archive(name, value);
+    archive.expect(std::isfinite(value), name, "is not finite");
+    archive.expect(value >= 0 || value == kNotMeasured, name, "is negative");
+}
+
 void serialize(auto& archive, Either<LayerStatistics> auto& statistics) {
-    for_each_statistic(statistics, [&](std::string_view name, auto& value, Combine) {
-        archive(name, value);
-        archive.expect(std::isfinite(value), name, "is not finite");
-        archive.expect(value >= 0 || value == kNotMeasured, name, "is negative");
-    });
+    for_each_statistic(statistics,
+                       [&](std::string_view name, auto& value, Combine) { serialize_statistic(archive, name, value); });
 }
 
 /// 0..1.
@@ -124,6 +127,7 @@ void serialize(auto& archive, Either<TrainingReport> auto& report) {
     serialize_finite(archive, "train_loss", report.train_loss);
     serialize_amount(archive, "seconds", report.seconds);
     serialize_amount(archive, "probe_seconds", report.probe_seconds);
+    serialize_statistic(archive, "update_nmse", report.update_nmse);
     serialize(archive, report.held_out);
     archive.per_layer("statistics", report.layers, kStatisticsBytes, [&](auto& layer) { serialize(archive, layer); });
 }

@@ -56,6 +56,7 @@ void account(const Job& job, const Model& model, std::vector<WeightedReport>& re
         return;
     record.train_loss = combine_train_loss(reports, combination);
     record.grad_norm = total_gradient_norm(record.layers);
+    record.update_nmse = combine_update_nmse(reports, combination);
     record.clients = client_scores(reports, !is_regression(job.data));
     record.work.resize(model.schema().layer_count());
     for (const WeightedReport& report : reports)

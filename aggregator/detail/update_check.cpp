@@ -57,9 +57,13 @@ bool UpdateCheck::is_believable(const HeldOutScore& score, std::uint64_t trained
 TrainingReport UpdateCheck::believable(TrainingReport report, Probe asked, GridSteps steps) const {
     if (!asks(asked, Probe::held_out) || !is_believable(report.held_out, report.samples))
         report.held_out = {};
+    if (!measures_uplink_)
+        report.update_nmse = kNotMeasured;
     for (std::size_t layer = 0; layer < report.layers.size(); ++layer) {
         LayerStatistics& statistics = report.layers[layer];
         forget_unasked(statistics, asked);
+        if (!measures_uplink_)
+            statistics.update_nmse = kNotMeasured;
         // A value lies less than one unit from its code, rounded stochastically.
         const double unit = codec_.unit(layer, steps);
         const auto reach = static_cast<float>(static_cast<double>(largest_[layer] + 1) * unit);

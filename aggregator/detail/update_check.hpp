@@ -20,6 +20,7 @@ public:
     UpdateCheck(const Job& job, const Schema& schema, const Codec& codec)
         : train_(job.train),
           holdout_(job.federation.holdout),
+          measures_uplink_(job.codec.measure_uplink),
           schema_(schema),
           codec_(codec),
           largest_(schema.layer_count()) {}
@@ -30,7 +31,7 @@ public:
     std::span<const std::uint64_t> largest() const { return largest_; }
     /// The Euclidean norm of what that decodes to.
     double norm() const { return norm_; }
-    /// Its report without measurements that `asked` is not, and what its own payload proves wrong.
+    /// Its report without measurements that neither `asked` nor the job is for, and what its own payload proves wrong.
     TrainingReport believable(TrainingReport report, Probe asked, GridSteps steps) const;
 
 private:
@@ -41,6 +42,7 @@ private:
 
     TrainOptions train_;
     double holdout_;
+    bool measures_uplink_;
     const Schema& schema_;
     const Codec& codec_;
     std::vector<std::uint64_t> largest_;

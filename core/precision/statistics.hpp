@@ -11,8 +11,8 @@ namespace dither {
 inline constexpr float kNotMeasured = -1.0F;
 
 /// One layer's local training. Norms, curvatures and errors speak of the layer's trained parameters; norms are
-/// Euclidean. update_range and update_rms speak of all that crosses the wire, running statistics included: the uplink's
-/// grid is sized by them.
+/// Euclidean. update_range, update_rms and update_nmse speak of all that crosses the wire, running statistics included:
+/// the uplink's grid is sized by the first two.
 struct LayerStatistics {
     float grad_norm = kNotMeasured;  ///< RMS over the steps of the minibatch gradient's norm ||g||
     float signal_norm =
@@ -34,6 +34,9 @@ struct LayerStatistics {
     float forward_error = kNotMeasured;   ///< ||Q(w) - w|| / ||w|| at the forward bits; not measured at fp32
     float underflow =
         kNotMeasured;  ///< share of the output gradient's non-zero values whose code is 0 at the backward bits, 0..1
+    float update_nmse =
+        kNotMeasured;  ///< ||decoded - x||^2 / ||x||^2 of x, what the uplink's codec was given of the layer: the update
+                       ///< and, with error feedback, the residual. Squares, unlike the errors above; none of x = 0
 
     bool operator==(const LayerStatistics&) const = default;
 };
@@ -64,6 +67,7 @@ void for_each_statistic(Statistics& s, Visitor&& visit) {
     visit("saturation", s.saturation, Combine::mean);
     visit("forward_error", s.forward_error, Combine::root_mean_square);
     visit("underflow", s.underflow, Combine::mean);
+    visit("update_nmse", s.update_nmse, Combine::mean);
 }
 
 /// What a client's held-out samples say of the model that it received, and of that after its own training: the
@@ -80,12 +84,13 @@ struct HeldOutScore {
 
 /// What one client says of one round of local training.
 struct TrainingReport {
-    std::uint64_t samples = 0;  ///< distinct local training samples
-    std::uint32_t steps = 0;    ///< optimizer steps
-    float train_loss = 0;       ///< mean over the steps
-    float seconds = 0;          ///< that training took, on the node's clock, without the measurements below
-    float probe_seconds = 0;    ///< that the measurements of the probe took, but for held_out
-    HeldOutScore held_out;      ///< where the round evaluates and the client holds samples back
+    std::uint64_t samples = 0;         ///< distinct local training samples
+    std::uint32_t steps = 0;           ///< optimizer steps
+    float train_loss = 0;              ///< mean over the steps
+    float seconds = 0;                 ///< that training took, on the node's clock, without the measurements below
+    float probe_seconds = 0;           ///< that the measurements of the probe took, but for held_out
+    float update_nmse = kNotMeasured;  ///< LayerStatistics::update_nmse of all layers as one vector (vNMSE)
+    HeldOutScore held_out;             ///< where the round evaluates and the client holds samples back
     std::vector<LayerStatistics> layers;
 
     bool operator==(const TrainingReport&) const = default;

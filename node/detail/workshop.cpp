@@ -8,6 +8,7 @@
 #include "core/error.hpp"
 #include "core/noise/profiler.hpp"
 #include "core/optim/local_progress.hpp"
+#include "node/encoding_loss.hpp"
 
 namespace dither::detail {
 
@@ -68,20 +69,29 @@ Update Workshop::carry_out(const RoundPlan& plan) {
     note_speed(update.report);
     if (control_)
         control_->keep(model_.control(), update_, update.report.steps);
-    update.payload = encode(plan);
+    update.payload = encode(plan, update.report);
     return update;
 }
 
-std::vector<std::byte> Workshop::encode(const RoundPlan& plan) {
+std::vector<std::byte> Workshop::encode(const RoundPlan& plan, TrainingReport& report) {
     const StreamKey key{
         .seed = job_.job.seed, .purpose = Purpose::uplink_rounding, .client = plan.client, .round = plan.round};
     const Terms terms{.steps = plan.uplink_steps, .key = key, .expectation = model_.expectation()};
     std::vector<std::byte> payload;
+    std::span<const float> lost;
     if (feedback_)
-        feedback_->encode(update_, terms, payload);
+        lost = feedback_->encode(update_, terms, payload);
     else
         uplink_->encode(update_, terms, payload);
+    if (job_.codec.measure_uplink)
+        report_loss(trainer_.schema(), update_, feedback_ ? lost : loss(payload, terms), report);
     return payload;
+}
+
+std::span<const float> Workshop::loss(std::span<const std::byte> payload, const Terms& terms) {
+    lost_.resize(update_.size());
+    find_loss(*uplink_, update_, payload, terms, lost_);
+    return lost_;
 }
 
 /// Nothing of the test split remains in memory: only the aggregator evaluates.

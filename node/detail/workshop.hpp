@@ -43,8 +43,10 @@ private:
     /// For vectors of clients. `need`: why there must be one.
     std::filesystem::path state_folder(const SessionSetup& setup, const std::string& need) const;
     LocalSamples samples_of(std::uint32_t client) const;
-    /// Of update_, by the uplink codec.
-    std::vector<std::byte> encode(const RoundPlan& plan);
+    /// Of update_, by the uplink codec. Reports what that loses, if the job asks.
+    std::vector<std::byte> encode(const RoundPlan& plan, TrainingReport& report);
+    /// What of update_ is not in its payload, where nothing is fed back.
+    std::span<const float> loss(std::span<const std::byte> payload, const Terms& terms);
     void note_speed(const TrainingReport& report);
     void check(const RoundPlan& plan) const;
     /// The aggregator was told what this node executes.
@@ -64,6 +66,7 @@ private:
     std::optional<ControlVariate> control_;
     HeldModel model_;
     std::vector<float> update_;
+    std::vector<float> lost_;  ///< of it; empty where that is not measured, or the feedback's
     float speed_ = 0;
 };
 

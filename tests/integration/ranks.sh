@@ -14,6 +14,20 @@ for ranks in 2 3 8; do
         fail "$ranks ranks report other rounds"
 done
 
+# Measuring what updates lose changes no model, and is itself the same everywhere.
+mpirun -n 3 "$bin/dither-simulate" --quiet "$work/job.toml" --out "$work/measured3" --set output.pictures=false \
+    --set codec.uplink.measure=true >/dev/null
+simulate "$work/job.toml" --out "$work/measured" --set codec.uplink.measure=true >/dev/null
+[ "$(hash_of "$work/measured")" = "$(hash_of "$work/alone")" ] || fail "measuring what updates lose changes the model"
+diff <(rounds_of "$work/measured") <(rounds_of "$work/measured3") || fail "3 ranks lose otherwise"
+unmeasured='del(.update_nmse, .layers[].update_nmse)'
+diff <(rounds_of "$work/measured" | jq -c "$unmeasured") <(rounds_of "$work/alone" | jq -c "$unmeasured") ||
+    fail "measuring changes what else a run reports"
+jq -e -s 'all(.[]; .update_nmse > 0 and (.layers | all(.update_nmse > 0)))' "$work/measured/rounds.jsonl" >/dev/null ||
+    fail "a round without what its updates lose"
+jq -e -s 'all(.[]; .update_nmse == null and (.layers | all(.update_nmse == null)))' "$work/alone/rounds.jsonl" >/dev/null ||
+    fail "what updates lose was not asked for"
+
 simulate "$work/job.toml" --out "$work/half" --set job.rounds=3 >/dev/null
 mpirun -n 3 "$bin/dither-simulate" --quiet "$work/job.toml" --out "$work/half" --resume --set output.pictures=false >/dev/null
 [ "$(hash_of "$work/half")" = "$(hash_of "$work/alone")" ] || fail "a resumed run gives another model"

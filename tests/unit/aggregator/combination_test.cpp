@@ -61,17 +61,20 @@ constexpr std::array kAll{Combination::mean, Combination::clipped, Combination::
 }  // namespace
 
 TEST_SUITE("aggregator/combination") {
-    TEST_CASE("norms combine as weighted root mean squares, shares as means, the range as the maximum") {
+    TEST_CASE(
+        "norms combine as weighted root mean squares, shares and squared errors as means, the range as the maximum") {
         LayerStatistics one;
         one.grad_norm = 3;
         one.saturation = 0.1F;
         one.update_range = 5;
         one.forward_error = 0.1F;
+        one.update_nmse = 0.5F;
         LayerStatistics other;
         other.grad_norm = 5;
         other.saturation = 0.4F;
         other.update_range = 2;
         other.forward_error = 0.3F;
+        other.update_nmse = 0.75F;
         for (const Combination combination : {Combination::mean, Combination::clipped}) {
             std::vector<WeightedReport> reports{report(1, 3, one), report(2, 1, other)};
             const LayerStatistics combined = combine(reports, 1, combination)[0];
@@ -79,6 +82,7 @@ TEST_SUITE("aggregator/combination") {
             CHECK(combined.saturation == doctest::Approx((3 * 0.1 + 0.4) / 4));
             CHECK(combined.update_range == 5);
             CHECK(combined.forward_error == doctest::Approx(std::sqrt((3 * 0.01 + 0.09) / 4)));
+            CHECK(combined.update_nmse == 0.5625F);
         }
     }
 
@@ -151,6 +155,20 @@ TEST_SUITE("aggregator/combination") {
             CHECK(std::isnan(combine_train_loss({report(1, 1, {}, nan)}, combination)));
         }
         CHECK(combine_train_loss({report(1, 3, {}, 1), report(2, 1, {}, 2)}, Combination::mean) == 1.25);
+    }
+
+    TEST_CASE("the error of whole updates is the mean over those that measured it, by weight, and clipped") {
+        std::vector<WeightedReport> reports{report(4, 3, {}), report(1, 1, {}), report(2, 100, {})};
+        for (const Combination combination : kAll)
+            CHECK_FALSE(combine_update_nmse(reports, combination));
+        reports[0].report.update_nmse = 0.5F;
+        reports[1].report.update_nmse = 0.75F;
+        CHECK(combine_update_nmse(reports, Combination::mean) == 0.5625);
+        CHECK(combine_update_nmse(reports, Combination::median) == 0.5);
+        reports[2].report.update_nmse = 0;  // exact, and a value like any other
+        CHECK(combine_update_nmse(reports, Combination::mean) == 2.25 / 104);
+        reports[2].report.update_nmse = 1e38F;
+        CHECK(combine_update_nmse(reports, Combination::clipped) == (3 * 0.5 + 0.75 + 12 * 3) / 16);
     }
 
     TEST_CASE("no report gives no statistics") {

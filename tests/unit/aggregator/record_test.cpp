@@ -22,6 +22,7 @@ RoundRecord sample_record() {
     record.test_loss = 0.25;
     record.test_accuracy = 0.9;
     record.grad_norm = 1.5;
+    record.update_nmse = 0.625;
     record.participants = 10;
     record.dropped = 2;
     record.rejected = 1;
@@ -38,6 +39,7 @@ RoundRecord sample_record() {
     record.layers[0].curvature_norm = 7;
     record.layers[0].forward_error = 0.1F;
     record.layers[0].underflow = 0.25F;
+    record.layers[0].update_nmse = 0.5F;
     record.layers[1].curvature_norm = 5;
     record.reason = {"one", "two"};
     record.bit_ops.bops = 1e9;
@@ -96,6 +98,7 @@ TEST_SUITE("aggregator/record") {
         CHECK_FALSE(line.contains("test_rmse"));
         CHECK_FALSE(line.contains("clients"));
         CHECK(line["grad_norm"] == 1.5);
+        CHECK(line["update_nmse"] == 0.625);
         CHECK(line["participants"] == 10);
         CHECK(line["dropped"] == 2);
         CHECK(line["rejected"] == 1);
@@ -115,6 +118,7 @@ TEST_SUITE("aggregator/record") {
         CHECK(layer["grad_norm"] == 0.1);  // the float's own digits
         CHECK(layer["snr_db"] == doctest::Approx(20));
         CHECK(layer["underflow"] == 0.25);
+        CHECK(layer["update_nmse"] == 0.5);
         CHECK(line["layers"][1]["name"] == "fc2");
     }
 
@@ -154,11 +158,14 @@ TEST_SUITE("aggregator/record") {
         RoundRecord record = sample_record();
         record.test_loss.reset();
         record.test_accuracy.reset();
+        record.update_nmse.reset();
         record.train_loss = std::numeric_limits<double>::quiet_NaN();
         const json line = json::parse(to_json_line(record, small_schema()));
         CHECK(line["test_loss"].is_null());
         CHECK(line["test_accuracy"].is_null());
         CHECK(line["train_loss"].is_null());
+        CHECK(line["update_nmse"].is_null());
+        CHECK(line["layers"][1]["update_nmse"].is_null());
         CHECK(line["layers"][0]["curvature"] == 0.25);
         CHECK(line["layers"][0]["curvature_norm"] == 7);
         CHECK(line["layers"][1]["curvature"] == 5);

@@ -539,6 +539,7 @@ memory = 1000
         CHECK(same("job.rounds=7"));
         CHECK(same("output.dir=elsewhere"));
         CHECK(same("compute.backend=eigen"));
+        CHECK(same("codec.uplink.measure=true"));
         CHECK_FALSE(same("job.seed=7"));
         CHECK_FALSE(same("train.optimizer.lr=0.06"));
         CHECK_FALSE(same("quantize.weights.rounding=stochastic"));

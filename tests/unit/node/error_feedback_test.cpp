@@ -159,6 +159,28 @@ TEST_SUITE("node/error_feedback") {
         CHECK(client.residual() == before);
     }
 
+    TEST_CASE("what is lost of the update and the residual before it is told") {
+        const Schema small = schema();
+        const TemporaryFolder folder;
+        const auto codec = make_codec({.kind = "sign"}, small);
+        ErrorFeedback feedback(*codec, ResidualStore(folder.path(), kParameters), kParameters);
+        std::vector<float> before(kParameters);
+        for (std::uint32_t round = 1; round <= 3; ++round) {
+            std::vector<float> given = random_update(round);
+            std::vector<float> update = given;
+            std::vector<std::byte> payload;
+            feedback.begin({.round = round, .client = 3, .counted = round - 1});
+            const std::span<const float> lost = feedback.encode(update, {}, payload);
+            std::vector<float> decoded(kParameters);
+            codec->decode(payload, {}, decoded);
+            for (std::size_t i = 0; i < kParameters; ++i) {
+                CHECK(update[i] == given[i] + before[i]);
+                CHECK(lost[i] == update[i] - decoded[i]);
+            }
+            before.assign(lost.begin(), lost.end());
+        }
+    }
+
     TEST_CASE("a plan that counts a round to come is refused") {
         const Schema small = schema();
         const TemporaryFolder folder;

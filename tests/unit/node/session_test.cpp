@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <future>
 #include <thread>
 
@@ -81,12 +82,13 @@ struct Stage {
     }
 
     /// What a session that has just begun answers.
-    std::vector<std::byte> payload_of(const RoundPlan& plan) {
+    Update update_of(const RoundPlan& plan) {
         next<Hello>();
         hub.send(peer, Welcome{to_toml(job)});
         hub.send(peer, plan);
-        return next<Update>().payload;
+        return next<Update>();
     }
+    std::vector<std::byte> payload_of(const RoundPlan& plan) { return update_of(plan).payload; }
 
     PeerId peer = 0;
 };
@@ -292,6 +294,54 @@ TEST_SUITE("node/session") {
         CHECK(payload_of("sign", 2, 1) == encoded(corrected));
         CHECK(payload_of("sign", 2, 1) == encoded(corrected));  // asked again, as after a lost connection
         CHECK(payload_of("sign", 2, 0) == encoded(second));
+    }
+
+    TEST_CASE("a client reports what its codec loses where the job asks, and sends what it sends otherwise") {
+        const TemporaryFolder folder;
+        const auto update_of = [&](const std::string& kind, bool measures, std::uint32_t round, std::uint32_t counted) {
+            Stage stage;
+            stage.job.codec.uplink.kind = kind;
+            stage.job.codec.measure_uplink = measures;
+            stage.job.output.dir = folder.path() / "run";
+            return stage.update_of(stage.plan_of(round, counted));
+        };
+        const Schema schema({{.name = "fc1", .count = 10, .tensors = {{"weight", Shape{10}, 0}}}});
+        const auto decoded = [&](const std::string& kind, const Update& update) {
+            std::vector<float> values(10);
+            make_codec({.kind = kind}, schema)->decode(update.payload, {}, values);
+            return values;
+        };
+        const auto nmse = [](const std::vector<float>& given, const std::vector<float>& arrived) {
+            double error = 0;
+            double norm = 0;
+            for (std::size_t i = 0; i < given.size(); ++i) {
+                error += std::pow(double(given[i]) - double(arrived[i]), 2);
+                norm += std::pow(double(given[i]), 2);
+            }
+            return error / norm;
+        };
+        const Update exact = update_of("raw", true, 1, 0);
+        CHECK(exact.report.update_nmse == 0);
+        CHECK(exact.report.layers[0].update_nmse == 0);
+        for (const char* kind : {"terngrad", "sign"}) {
+            CAPTURE(kind);
+            const Update plain = update_of(kind, false, 1, 0);
+            CHECK(plain.report.update_nmse == kNotMeasured);
+            CHECK(plain.report.layers[0].update_nmse == kNotMeasured);
+            const Update measured = update_of(kind, true, 1, 0);
+            CHECK(measured.payload == plain.payload);
+            const double expected = nmse(decoded("raw", exact), decoded(kind, measured));
+            CHECK(expected > 0.05);
+            CHECK(measured.report.update_nmse == doctest::Approx(expected).epsilon(1e-5));
+            CHECK(measured.report.layers[0].update_nmse == measured.report.update_nmse);
+        }
+        // With error feedback: of the update and what the one before has left.
+        auto corrected = decoded("raw", update_of("raw", false, 2, 0));
+        const auto sent = decoded("sign", update_of("sign", false, 1, 0));
+        for (std::size_t i = 0; i < corrected.size(); ++i)
+            corrected[i] += decoded("raw", exact)[i] - sent[i];
+        const Update second = update_of("sign", true, 2, 1);
+        CHECK(second.report.update_nmse == doctest::Approx(nmse(corrected, decoded("sign", second))).epsilon(1e-5));
     }
 
     TEST_CASE("with scaffold a client's steps follow from its control variate of the update that was counted") {

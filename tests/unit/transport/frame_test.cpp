@@ -81,7 +81,8 @@ LayerStatistics measured_layer() {
             .update_rms = 0.000244140625F,
             .saturation = 0.015625F,
             .forward_error = 0.03125F,
-            .underflow = 0.125F};
+            .underflow = 0.125F,
+            .update_nmse = 0.5625F};
 }
 
 RoundPlan example_plan() {
@@ -114,6 +115,7 @@ Update example_update(const HeldOutScore& score) {
                      .train_loss = 2.25F,
                      .seconds = 1.5F,
                      .probe_seconds = 0.0078125F,
+                     .update_nmse = 0.3125F,
                      .held_out = score,
                      .layers = {measured_layer(), second}};
     return update;
@@ -250,7 +252,8 @@ Update random_update() {
                      .steps = word(),
                      .train_loss = -random_positive(),
                      .seconds = random_positive(),
-                     .probe_seconds = random_positive()};
+                     .probe_seconds = random_positive(),
+                     .update_nmse = *rc::gen::arbitrary<bool>() ? random_positive() : kNotMeasured};
     if (*rc::gen::arbitrary<bool>())
         update.report.held_out = {.samples = 1 + std::uint64_t{word()},
                                   .loss = random_positive(),
@@ -318,7 +321,7 @@ TEST_SUITE("transport/frame") {
             }));
     }
 
-    TEST_CASE("the golden frames of protocol version 6 decode, and encode to the same bytes") {
+    TEST_CASE("the golden frames of protocol version 7 decode, and encode to the same bytes") {
         std::set<std::size_t> types;
         for (const auto& [file, message] : golden_frames())
             types.insert(message.index());
@@ -332,11 +335,11 @@ TEST_SUITE("transport/frame") {
     }
 
     TEST_CASE("a frame of an earlier protocol version is refused with both numbers") {
-        for (const int version : {1, 2, 3, 4, 5})
+        for (const int version : {1, 2, 3, 4, 5, 6})
             for (const auto& entry : std::filesystem::directory_iterator(golden_folder(version)))
                 CHECK_THROWS_WITH_AS(
                     decode_frame(read_hex(entry.path().stem().string(), version), kLimits),
-                    doctest::Contains(fmt::format("protocol version 6 is spoken here, not {}", version).c_str()),
+                    doctest::Contains(fmt::format("protocol version 7 is spoken here, not {}", version).c_str()),
                     FormatError);
     }
 
@@ -419,8 +422,8 @@ TEST_SUITE("transport/frame") {
         CHECK_THROWS_WITH_AS(decode_frame(framed(0, {}), kLimits), "message type 0 is unknown", FormatError);
         CHECK_THROWS_WITH_AS(decode_frame(framed(10, {}), kLimits), "message type 10 is unknown", FormatError);
         Bytes frame = encode_frame(Stop{});
-        frame[4] = std::byte{7};
-        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 6 is spoken here, not 7", FormatError);
+        frame[4] = std::byte{8};
+        CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "protocol version 7 is spoken here, not 8", FormatError);
         frame[0] = std::byte{'H'};
         CHECK_THROWS_WITH_AS(decode_frame(frame, kLimits), "a frame begins with \"DTHR\"", FormatError);
     }
@@ -510,18 +513,23 @@ TEST_SUITE("transport/frame") {
             refused(update, 56, seconds, "Update: seconds is not a finite number of at least 0");
             refused(update, 60, seconds, "Update: probe_seconds is not a finite number of at least 0");
         }
-        refused(update, 72, nan, "Update: loss is not finite");
-        refused(update, 80, inf, "Update: personal_loss is not finite");
+        refused(update, 64, nan, "Update: update_nmse is not finite");
+        for (const float nmse : {-0.5F, -2.0F})
+            refused(update, 64, nmse, "Update: update_nmse is negative");
+        refused(update, 76, nan, "Update: loss is not finite");
+        refused(update, 84, inf, "Update: personal_loss is not finite");
         for (const float share : {nan, inf, -0.25F, 1.25F}) {
-            refused(update, 76, share, "Update: accuracy is outside 0..1");
-            refused(update, 84, share, "Update: personal_accuracy is outside 0..1");
+            refused(update, 80, share, "Update: accuracy is outside 0..1");
+            refused(update, 88, share, "Update: personal_accuracy is outside 0..1");
         }
-        refused(update, 92, -0.5F, "Update: grad_norm is negative");
-        refused(update, 92, inf, "Update: grad_norm is not finite");
-        refused(update, 112, nan, "Update: curvature_trace is not finite");
-        refused(update, 120, -0.25F, "Update: forward_sensitivity is negative");
-        refused(update, 128, inf, "Update: step_gain is not finite");
-        refused(update, 148, nan, "Update: forward_error is not finite");
+        refused(update, 96, -0.5F, "Update: grad_norm is negative");
+        refused(update, 96, inf, "Update: grad_norm is not finite");
+        refused(update, 116, nan, "Update: curvature_trace is not finite");
+        refused(update, 124, -0.25F, "Update: forward_sensitivity is negative");
+        refused(update, 132, inf, "Update: step_gain is not finite");
+        refused(update, 152, nan, "Update: forward_error is not finite");
+        refused(update, 160, inf, "Update: update_nmse is not finite");
+        refused(update, 160, -0.25F, "Update: update_nmse is negative");
         const Message failed = Failed{.reason = "x"};
         refused(failed, 8, std::uint8_t{2}, "Failed: diverged is neither 0 nor 1");
         refused(failed, 9, std::uint8_t{2}, "Failed: needs_model is neither 0 nor 1");

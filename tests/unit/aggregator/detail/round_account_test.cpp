@@ -47,6 +47,15 @@ struct Federation {
 }  // namespace
 
 TEST_SUITE("aggregator/round_account") {
+    TEST_CASE("a round has the error of its participants' updates where any of them measured it") {
+        const Federation federation;
+        std::vector<WeightedReport> reports{federation.report(0, 8), federation.report(1, 8)};
+        CHECK_FALSE(federation.account(reports).update_nmse);
+        reports[0].report.update_nmse = 0.25F;
+        reports[1].report.update_nmse = 0.5F;
+        CHECK(federation.account(reports).update_nmse == 0.375);
+    }
+
     TEST_CASE("work is counted from the plan that each node ran") {
         const Federation federation;
         const RoundRecord four = federation.account({federation.report(0, 4)});

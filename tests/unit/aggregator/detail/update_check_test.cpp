@@ -22,6 +22,19 @@ HeldOutScore kept(const HeldOutScore& score, Probe asked) {
     return check.believable(report, asked, {}).held_out;
 }
 
+/// What is left of a report with errors of the update, where the job measures them or not.
+TrainingReport kept_of_errors(bool measures) {
+    Job job;
+    job.codec.uplink.kind = "raw";
+    job.codec.measure_uplink = measures;
+    const Schema schema = small_schema();
+    const auto codec = make_codec(job.codec.uplink, schema);
+    const UpdateCheck check(job, schema, *codec);
+    TrainingReport report{.samples = 75, .update_nmse = 0.5F};
+    report.layers.assign(schema.layer_count(), {.update_nmse = 0.25F});
+    return check.believable(report, Probe::none, {});
+}
+
 }  // namespace
 
 TEST_SUITE("aggregator/update_check") {
@@ -29,6 +42,15 @@ TEST_SUITE("aggregator/update_check") {
         CHECK(kept(kScore, Probe::held_out) == kScore);
         CHECK(kept(kScore, Probe::held_out | Probe::curvature) == kScore);
         CHECK(kept(kScore, Probe::curvature) == HeldOutScore{});
+    }
+
+    TEST_CASE("errors of what was sent count where the job has them measured") {
+        const TrainingReport measured = kept_of_errors(true);
+        CHECK(measured.update_nmse == 0.5F);
+        CHECK(measured.layers[1].update_nmse == 0.25F);
+        const TrainingReport unasked = kept_of_errors(false);
+        CHECK(unasked.update_nmse == kNotMeasured);
+        CHECK(unasked.layers[1].update_nmse == kNotMeasured);
     }
 
     TEST_CASE("a score of other samples than the job holds back, or of a negative loss, does not count") {
