@@ -3,6 +3,7 @@
 #include "core/little_endian.hpp"
 #include "tests/chaos/member.hpp"
 
+#include <algorithm>
 #include <array>
 #include <limits>
 
@@ -51,9 +52,12 @@ float& grad_norm(TrainingReport& report) {
 
 /// A report that claims 2^32 - 1 layers and brings none.
 Bytes report_of_many_layers() {
-    constexpr std::size_t kCountAt = kFrameHeaderBytes + 4 + 4 + 32 + 8 + 4 + 3 * sizeof(float) + 8;
     Bytes frame = some_frame();
-    store_little(std::numeric_limits<std::uint32_t>::max(), frame.data() + kCountAt);
+    Update longer{.round = 1};
+    longer.report.layers.resize(1);
+    const Bytes other = encode_frame(longer);
+    const auto count = std::mismatch(frame.begin() + kFrameHeaderBytes, frame.end(), other.begin() + kFrameHeaderBytes);
+    store_little(std::numeric_limits<std::uint32_t>::max(), &*count.first);
     seal(frame);
     return frame;
 }
